@@ -1,0 +1,1 @@
+"""What a neural network learns, and when it learns it."""

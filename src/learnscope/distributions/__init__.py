@@ -1,0 +1,1 @@
+"""What is learned: labelled data that is drawn from explicit generators."""

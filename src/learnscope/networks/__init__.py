@@ -1,0 +1,1 @@
+"""What learns: networks in the forms of the literature."""

@@ -1,0 +1,1 @@
+"""What we look at: pure functions from tensors to estimates, one subject a file."""
