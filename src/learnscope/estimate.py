@@ -20,6 +20,7 @@ class Estimate:
             where an iteration stopped early, or where too few examples were left.
         estimator: what was computed, in words, with its source.
         notes: what a reader should know before quoting the number.
+        bounds: lower and upper end of a 95 % interval where one was computed, by bootstrap say.
     """
 
     value: Tensor
@@ -28,13 +29,16 @@ class Estimate:
     converged: Tensor
     estimator: str
     notes: tuple[str, ...] = field(default=())
+    bounds: tuple[Tensor, Tensor] | None = None
 
     def __float__(self) -> float:
         return float(self.value)
 
-    def interval(self, deviations: float = 1.96) -> tuple[Tensor, Tensor]:
-        """Return value ± ``deviations`` standard errors (95 % of a normal distribution by default)."""
-        half = deviations * self.standard_error
+    def interval(self) -> tuple[Tensor, Tensor]:
+        """Return a 95 % interval: the computed bounds, else value ± 1.96 standard errors."""
+        if self.bounds is not None:
+            return self.bounds
+        half = 1.96 * self.standard_error
         return self.value - half, self.value + half
 
     def __repr__(self) -> str:

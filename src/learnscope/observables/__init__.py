@@ -1,1 +1,32 @@
-"""What we look at: pure functions from tensors to estimates, one subject a file."""
+"""What we look at: pure functions from tensors to estimates, one subject a file, and their thin adapters."""
+
+from __future__ import annotations
+
+from learnscope.observables.geometry import IntrinsicDimension, PrincipalComponents, Separability
+from learnscope.observables.margins import Margins
+from learnscope.observables.movement import Movement
+from learnscope.observables.observable import Observable
+from learnscope.observables.progress import Progress
+from learnscope.observables.simplicity import PerformanceCorrelation
+from learnscope.observables.spectra import WeightSpectra
+from learnscope.observables.units import Units
+
+
+def default(components: int, units: int) -> tuple[Observable, ...]:
+    """Return the observables that a scope measures unless it is told otherwise.
+
+    Args:
+        components: principal components to keep for each layer.
+        units: number of units of the widest layer.
+    """
+    return (
+        Progress(),
+        Margins(),
+        PerformanceCorrelation(),
+        Movement(),
+        WeightSpectra(),
+        Units(),
+        IntrinsicDimension(),
+        Separability(),
+        PrincipalComponents(components, units),
+    )

@@ -1,0 +1,116 @@
+"""Training a small network on real images under the scope."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learnscope.demo import checkpoint
+from learnscope.demo.interruption import interruptible
+from learnscope.demo.recipe import Recipe, recipe_for
+from learnscope.distributions.images import Images, load_images
+from learnscope.networks.catalogue import build
+from learnscope.randomness import generator
+from learnscope.scope.record import Record
+from learnscope.scope.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a demonstration run came to.
+
+    Attributes:
+        record: what the scope recorded.
+        step: the step that was reached.
+        steps: the steps that the recipe asks for.
+        images: the data.
+    """
+
+    record: Record
+    step: int
+    steps: int
+    images: Images
+
+    @property
+    def finished(self) -> bool:
+        """Whether training went to its end; False after Ctrl-C."""
+        return self.step == self.steps
+
+
+Watcher = Callable[[int, int, float], None]
+
+
+def run(
+    folder: Path, data: str = "digits", network: str = "cnn", seed: int = 0, watch: Watcher = lambda *_: None
+) -> Outcome:
+    """Train a network on images under the scope; take up a run that was interrupted.
+
+    The order of the images, the initial weights and everything else come from generators derived from ``seed``, so a
+    run that was interrupted and taken up gives the same numbers as one that was not.
+
+    Args:
+        folder: where the record and the checkpoint go.
+        data: "digits", "mnist", "fashion_mnist" or "cifar10".
+        network: "cnn", "mlp" or "resnet".
+        seed: seed of the weights and of the order of the images.
+        watch: called after each step with the step, the number of steps and the training loss.
+    """
+    recipe, images = recipe_for(data), load_images(data)
+    model = build(network, tuple(images.x_train.shape[1:]), len(images.classes), generator("demo", "weights", seed))
+    optimiser = torch.optim.SGD(model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
+    probe = (images.x_test[: recipe.probe_examples], images.y_test[: recipe.probe_examples])
+    steps_per_epoch = math.ceil(len(images.x_train) / recipe.batch_size)
+    steps = recipe.epochs * steps_per_epoch
+    step = checkpoint.load(folder, model, optimiser)
+    scope = Scope(
+        model,
+        probe,
+        train=(images.x_train, images.y_train),
+        store=folder,
+        start=step,
+        class_names=images.classes,
+    )
+    with interruptible() as interrupted:
+        for step, batch in _batches(recipe, len(images.x_train), seed, first=step):
+            loss = _train_step(model, optimiser, images, batch, _learning_rate(recipe, step, steps))
+            scope.step(loss=loss, learning_rate=optimiser.param_groups[0]["lr"])
+            watch(step, steps, float(loss))
+            if interrupted() or step % steps_per_epoch == 0:
+                checkpoint.save(folder, step, model, optimiser)
+            if interrupted():
+                break
+    scope.close(measure=step == steps)
+    return Outcome(scope.record, step, steps, images)
+
+
+def _batches(recipe: Recipe, n: int, seed: int, first: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield (step, indices) from the step after ``first`` on, each epoch in an order of its own."""
+    step = 0
+    for epoch in range(recipe.epochs):
+        order = torch.randperm(n, generator=generator("demo", "order", seed, epoch))
+        for batch in order.split(recipe.batch_size):
+            step += 1
+            if step > first:
+                yield step, batch
+
+
+def _learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
+
+
+def _train_step(
+    model: torch.nn.Module, optimiser: torch.optim.SGD, images: Images, batch: Tensor, learning_rate: float
+) -> Tensor:
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate
+    loss = F.cross_entropy(model(images.x_train[batch]), images.y_train[batch])
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss

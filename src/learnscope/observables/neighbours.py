@@ -1,0 +1,253 @@
+"""Exact nearest neighbours: screened in float32, refined by differences in float64, certified row by row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from learnscope.errors import BudgetError, InputError
+from learnscope.observables.duplicates import first_of_each, groups_of_equal_rows
+from learnscope.observables.features import as_matrix
+
+EXTRA_CANDIDATES = 6
+LARGEST_TILE = 2048
+# Differences are taken in pieces that stay in the cache.
+PIECE = 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """The k nearest other examples of each example, nearest first.
+
+    Attributes:
+        distances: [n, k] float64, Euclidean, ascending along each row.
+        indices: [n, k] int64, which example each distance leads to; equal distances in order of index.
+    """
+
+    distances: Tensor
+    indices: Tensor
+
+
+def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neighbours:
+    """Find the k nearest neighbours ‖hᵢ − hⱼ‖ of every example among the others, exactly.
+
+    Screening: the tiles tᵢⱼ = (‖xᵢ‖² + ‖xⱼ‖²)/2 − xᵢ·xⱼ of half the squared distances come from float32 matrix
+    products of the centred features x, each pair of tiles once; a few candidates more than k are kept per row.
+    Certificate: tᵢⱼ is off by at most B/2, B = (d + 8) u (‖xᵢ‖ + ‖xⱼ‖)², u = 2⁻²⁴. All neighbours of i hence
+    have tᵢⱼ ≤ t₍ₖ₎ + B, and a row is certified when its last candidate lies beyond that.
+    Refinement: what lies within is measured by direct differences Σ(hᵢ − hⱼ)² in float64, free of cancellation.
+    Rows without a certificate are screened again in float64 against everything, with u = 2⁻⁵³, and refined;
+    if rows repeat each other exactly, distinct ones only, and their copies are put in afterwards.
+
+    Args:
+        h: [n, d] features of any real dtype and device.
+        k: number of neighbours, 1 ≤ k < n.
+        budget: bytes of working memory for tiles and candidates.
+
+    Returns:
+        Neighbours with float64 distances in the units of ``h``; identical rows are at distance exactly 0.
+
+    Raises:
+        InputError: when h is not a finite matrix with more than k rows, or k < 1.
+        BudgetError: when ``budget`` cannot hold the candidates of one example.
+
+    Cost: n² d multiplications in float32; 4 n d bytes for the centred copy, 24 n (k + 6) bytes for the
+    candidates and ``budget`` bytes; never an n × n matrix. Rows without a certificate cost n d multiplications
+    in float64 each, and 8 n d bytes once; that is the fate of data full of exact ties (grids, binary codes).
+
+    Examples:
+        >>> line = torch.tensor([[0.0], [1.0], [3.0]])
+        >>> nearest_neighbours(line, 1).distances.tolist()
+        [[1.0], [1.0], [2.0]]
+    """
+    h = _checked(h, k, budget)
+    exponent = _exponent(h)
+    x = _scaled(h, exponent, torch.float32)
+    screened, candidates = _screen(x, min(len(h) - 1, k + EXTRA_CANDIDATES), budget)
+    norms = torch.linalg.vector_norm(x, dim=1, dtype=torch.float64)
+    limit = _limit(screened, k, norms, norms.amax(), (x.shape[1] + 8) * 2.0**-24)
+    certified = (screened[:, -1] > limit) | (screened.shape[1] == len(h) - 1)
+    squares = torch.empty(len(h), k, dtype=torch.float64, device=h.device)
+    indices = torch.empty_like(squares, dtype=torch.int64)
+    near = (screened <= limit[:, None]) & certified[:, None]
+    squares[certified], indices[certified] = _refine(h, *_pairs(near, candidates), exponent, k)
+    failed = (~certified).nonzero().squeeze(1)
+    if len(failed):
+        groups = groups_of_equal_rows(h)
+        if int(groups.max()) + 1 < len(h):
+            return _among_groups(h, groups, k, budget)
+        squares[failed], indices[failed] = _again(h, failed, k, exponent, budget)
+    return Neighbours(squares.sqrt() * 2.0**exponent, indices)
+
+
+def _checked(h: Tensor, k: int, budget: int) -> Tensor:
+    """Return features as a finite matrix of more than k rows, and check that the budget holds a row of tiles."""
+    if k < 1:
+        raise InputError(f"k = {k} neighbours were asked for, but at least 1 is needed")
+    h = as_matrix(h, least=k + 1)
+    least = 64 * sum(h.shape)
+    if budget < least:
+        raise BudgetError(
+            f"a budget of {budget} bytes cannot hold one of {h.shape[0]} examples of {h.shape[1]} features: "
+            f"allow at least {least} bytes"
+        )
+    return h
+
+
+def _exponent(h: Tensor) -> int:
+    """Return e such that centred features over 2^e can be squared in float32; 0 for all usual magnitudes."""
+    spread = float((h.amax(dim=0).double() / 2 - h.amin(dim=0).double() / 2).amax())
+    exponent = math.frexp(spread)[1] if spread > 0 else 0
+    return exponent if abs(exponent) > 40 else 0
+
+
+def _scaled(h: Tensor, exponent: int, dtype: torch.dtype) -> Tensor:
+    """Return (h − c) / 2^exponent in ``dtype``, where c is close to the mean; the division is exact."""
+    centre = h.mean(dim=0, dtype=torch.float64).to(h.dtype)
+    x = h - centre if h.dtype == dtype else h.double() - centre
+    return (x.double() * 2.0**-exponent if exponent else x).to(dtype)
+
+
+def _half_squares(x: Tensor) -> Tensor:
+    """Return ‖xᵢ‖² / 2, summed in float64: [n, 1] in the precision of ``x``."""
+    return (torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64).square() / 2).to(x.dtype)
+
+
+def _tile(rows: Tensor, half_rows: Tensor, columns: Tensor, half_columns: Tensor) -> Tensor:
+    """Return ‖rᵢ − cⱼ‖² / 2 for all pairs by a single matrix product, norms included."""
+    left = torch.cat([rows, half_rows, torch.ones_like(half_rows)], dim=1)
+    right = torch.cat([-columns, torch.ones_like(half_columns), half_columns], dim=1)
+    return left @ right.mT
+
+
+def _screen(x: Tensor, m: int, budget: int) -> tuple[Tensor, Tensor]:
+    """Return the m smallest half squares of each row, ascending, and where they are: [n, m] float32 and int64."""
+    n = len(x)
+    size = max(1, min(LARGEST_TILE, math.isqrt(budget // 16)))
+    half = _half_squares(x)
+    screened = x.new_full((n, m), torch.inf)
+    candidates = torch.zeros(n, m, dtype=torch.int64, device=x.device)
+    for top in range(0, n, size):
+        for left in range(top, n, size):
+            rows, columns = slice(top, top + size), slice(left, left + size)
+            tile = _tile(x[rows], half[rows], x[columns], half[columns])
+            if top == left:
+                tile.fill_diagonal_(torch.inf)
+            else:
+                _keep_smallest(screened[columns], candidates[columns], tile.mT.contiguous(), top)
+            _keep_smallest(screened[rows], candidates[rows], tile, left)
+    screened, order = screened.sort(dim=1)
+    return screened, candidates.gather(1, order)
+
+
+def _keep_smallest(screened: Tensor, candidates: Tensor, tile: Tensor, offset: int) -> None:
+    """Merge a tile, whose first column is example ``offset``, into the running lists, in place."""
+    m = screened.shape[1]
+    values, indices = tile.topk(min(m, tile.shape[1]), dim=1, largest=False, sorted=False)
+    values, indices = torch.cat([screened, values], dim=1), torch.cat([candidates, indices + offset], dim=1)
+    values, order = values.topk(m, dim=1, largest=False, sorted=False)
+    screened.copy_(values)
+    candidates.copy_(indices.gather(1, order))
+
+
+def _limit(screened: Tensor, k: int, norms: Tensor, largest: Tensor, slack: float) -> Tensor:
+    """Return t₍ₖ₎ + B, which no screened half square of one of the k nearest exceeds: [rows] float64.
+
+    Neighbours within r of xᵢ have ‖xⱼ‖ ≤ ‖xᵢ‖ + r, and r² ≤ 2 t₍ₖ₎ + B with the largest norm of all in B.
+
+    Args:
+        screened: [rows, at least k] half squares, ascending.
+        k: number of neighbours.
+        norms: [rows] float64, ‖xᵢ‖.
+        largest: the largest norm of all examples.
+        slack: (d + 8) u of the precision of the screening.
+    """
+    kth = screened[:, k - 1].double()
+    radius = (2 * kth.clamp(min=0) + slack * (norms + largest).square()).sqrt()
+    return kth + slack * (norms + torch.minimum(norms + radius, largest)).square()
+
+
+def _pairs(near: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pairs (row, candidate) marked in ``near`` [n, m], by row and then by candidate."""
+    rows, slots = near.nonzero(as_tuple=True)
+    columns = candidates[rows, slots]
+    order = columns.argsort(stable=True)
+    order = order[rows[order].argsort(stable=True)]
+    return rows[order], columns[order]
+
+
+def _refine(h: Tensor, rows: Tensor, columns: Tensor, exponent: int, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k smallest exact squares of each row that occurs, and their columns, from sorted pairs."""
+    squares = _squares(h, rows, columns, exponent)
+    order = squares.argsort(stable=True)
+    order = order[rows[order].argsort(stable=True)]
+    counts = rows.unique_consecutive(return_counts=True)[1]
+    chosen = order[(counts.cumsum(0) - counts)[:, None] + torch.arange(k, device=h.device)]
+    return squares[chosen], columns[chosen]
+
+
+def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int) -> Tensor:
+    """Return Σ(h_row − h_column)² / 4^exponent of each pair by direct differences: [pairs] float64."""
+    squares = torch.empty(len(rows), dtype=torch.float64, device=h.device)
+    size = max(1, PIECE // (8 * h.shape[1]))
+    for i, j, part in zip(rows.split(size), columns.split(size), squares.split(size), strict=True):
+        difference = h[i].double().sub_(h[j])
+        if exponent:
+            difference *= 2.0**-exponent
+        torch.sum(difference.square_(), dim=1, out=part)
+    return squares
+
+
+def _again(h: Tensor, failed: Tensor, k: int, exponent: int, budget: int) -> tuple[Tensor, Tensor]:
+    """Return exact squares and indices [rows, k] of the rows ``failed``, screened in float64 against everything."""
+    x = _scaled(h, exponent, torch.float64)
+    half = _half_squares(x)
+    norms = (2 * half).sqrt().squeeze(1)
+    parts = []
+    for rows in failed.split(max(1, budget // (48 * len(h)))):
+        tile = _tile(x[rows], half[rows], x, half)
+        tile[torch.arange(len(rows), device=h.device), rows] = torch.inf
+        nearest = tile.topk(k, dim=1, largest=False).values
+        limit = _limit(nearest, k, norms[rows], norms.amax(), (x.shape[1] + 8) * 2.0**-53)
+        near, columns = (tile <= limit[:, None]).nonzero(as_tuple=True)
+        parts.append(_refine(h, rows[near], columns, exponent, k))
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def _among_groups(h: Tensor, groups: Tensor, k: int, budget: int) -> Neighbours:
+    """Return the neighbours of rows of which some are equal, from the neighbours of the distinct rows.
+
+    The k nearest of a row lie in its own group and in the k nearest groups, among the first k + 1 members of each.
+    """
+    first = first_of_each(groups)
+    near = min(k, len(first) - 1)
+    members = _members(groups, k + 1)
+    own = torch.arange(len(first), device=h.device)[:, None]
+    nearest_groups, distances = own, torch.zeros(len(first), 1, dtype=torch.float64, device=h.device)
+    if near:
+        found = nearest_neighbours(h[first], near, budget=budget)
+        nearest_groups = torch.cat([own, found.indices], dim=1)
+        distances = torch.cat([distances, found.distances], dim=1)
+    parts = []
+    for rows in torch.arange(len(h), device=h.device).split(max(1, budget // (64 * (near + 1) * (k + 1)))):
+        candidates = members[nearest_groups[groups[rows]]].flatten(1)
+        far = distances[groups[rows]].repeat_interleave(k + 1, dim=1)
+        far = far.masked_fill((candidates < 0) | (candidates == rows[:, None]), torch.inf)
+        candidates, order = candidates.sort(dim=1)
+        far, nearest = far.gather(1, order).sort(dim=1, stable=True)
+        parts.append((far[:, :k], candidates.gather(1, nearest[:, :k])))
+    return Neighbours(torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]))
+
+
+def _members(groups: Tensor, most: int) -> Tensor:
+    """Return the first ``most`` members of each group, −1 where it has fewer: [groups, most]."""
+    order = groups.argsort(stable=True)
+    counts = groups.bincount()
+    place = torch.arange(len(groups), device=groups.device) - (counts.cumsum(0) - counts)[groups[order]]
+    members = groups.new_full((len(counts), most), -1)
+    kept = place < most
+    members[groups[order][kept], place[kept]] = order[kept]
+    return members

@@ -1,0 +1,127 @@
+"""What can be read off a whole record: learning times, and similarities between steps and between layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from learnscope.errors import InputError, nearest_names
+from learnscope.observables.canonical_correlation import Basis, basis_cka, pwcca, svcca
+from learnscope.observables.learning_time import class_learning_times, forgetting_events, learning_times
+from learnscope.observables.observable import variable
+
+Measure = Literal["cka", "svcca", "pwcca"]
+MEASURES: dict[str, tuple[Callable[[Basis, Basis], Tensor], str, str]] = {
+    "cka": (basis_cka, "debiased linear CKA", "Kornblith et al. 2019 (arXiv:1905.00414); Nguyen et al. 2021"),
+    "svcca": (svcca, "SVCCA", "Raghu et al. 2017 (arXiv:1706.05806)"),
+    "pwcca": (pwcca, "PWCCA", "Morcos et al. 2018 (arXiv:1806.05759)"),
+}
+
+
+def with_derived(measured: xr.Dataset) -> xr.Dataset:
+    """Return the measured quantities together with those that hang on the whole history.
+
+    Added where their ingredients are there: ``learning_time`` and ``forgetting_events`` by example,
+    ``class_learning_time`` by class, and ``<measure>_to_final`` by step and layer for CKA, SVCCA and PWCCA.
+    """
+    return measured.assign(_learning(measured)).assign(_similarity_to_final(measured))
+
+
+def _learning(data: xr.Dataset) -> dict[str, xr.Variable]:
+    if "correct" not in data or not data.sizes["step"]:
+        return {}
+    correct = torch.from_numpy(data["correct"].values == 1)
+    steps = torch.from_numpy(data["step"].values)
+    y = torch.from_numpy(data["label"].values).long()
+    n_classes = int(data.attrs.get("n_classes", int(y.max()) + 1))
+    common = {"units": "steps"}
+    return {
+        "learning_time": variable(
+            learning_times(correct, steps),
+            ["example"],
+            long_name="first measured step from which the example stays correct (infinite if it does not)",
+            **common,
+        ),
+        "forgetting_events": variable(
+            forgetting_events(correct),
+            ["example"],
+            long_name="times that the example turned from correct to wrong between measurements",
+            source="Toneva et al. 2019 (arXiv:1812.05159)",
+        ),
+        "class_learning_time": variable(
+            class_learning_times(correct, steps, y, n_classes),
+            ["class"],
+            long_name="first measured step from which 90 % of the class stay correct (infinite if not)",
+            **common,
+        ),
+    }
+
+
+def _similarity_to_final(data: xr.Dataset) -> dict[str, xr.Variable]:
+    if "basis" not in data or not data.sizes["step"]:
+        return {}
+    values = {name: np.full((data.sizes["step"], data.sizes["layer"]), np.nan) for name in MEASURES}
+    for k in range(data.sizes["layer"]):
+        history = _bases(data.isel(layer=k))
+        final = Basis(*(part[-1] for part in _parts(history)))
+        for name, (function, _, _) in MEASURES.items():
+            values[name][:, k] = function(history, final).numpy()
+    return {
+        f"{name}_to_final": variable(
+            values[name],
+            ["step", "layer"],
+            long_name=f"similarity to the layer's own last measured state ({long_name})",
+            source=source,
+        )
+        for name, (_, long_name, source) in MEASURES.items()
+    }
+
+
+def _parts(basis: Basis) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return basis.vectors, basis.singular_values, basis.loadings, basis.explained
+
+
+def _bases(data: xr.Dataset) -> Basis:
+    names = ("basis", "basis_scale", "loading", "basis_explained")
+    return Basis(*(torch.from_numpy(np.ascontiguousarray(data[name].values)) for name in names))
+
+
+def similarity(
+    data: xr.Dataset, *, between: Literal["layers", "steps"] = "layers", measure: Measure = "cka"
+) -> xr.DataArray:
+    """Return the similarity of every layer to every other at each step, or of every step to every other.
+
+    Args:
+        data: a record's data with ``basis``, ``basis_scale`` and ``loading``.
+        between: "layers" gives [step, layer, other_layer]; "steps" gives [layer, step, other_step].
+        measure: "cka" (debiased, linear), "svcca", or "pwcca" (not symmetric: weighted by the first).
+
+    Raises:
+        InputError: if the record has no bases, or the measure is unknown.
+
+    Cost: O(n r²) for each pair, r ≤ 128 components.
+    """
+    if measure not in MEASURES:
+        raise InputError(f"measure is {measure!r}: choose among {nearest_names(measure, MEASURES)}.")
+    if "basis" not in data:
+        raise InputError("the record has no bases: measure with the observable PrincipalComponents.")
+    function, long_name, source = MEASURES[measure]
+    along, outer = ("layer", "step") if between == "layers" else ("step", "layer")
+    size = data.sizes[along]
+    values = np.full((data.sizes[outer], size, size), np.nan)
+    for i in range(data.sizes[outer]):
+        stack = _bases(data.isel({outer: i}))
+        for j in range(size):
+            values[i, :, j] = function(stack, Basis(*(part[j] for part in _parts(stack)))).numpy()
+    return xr.DataArray(
+        values,
+        dims=(outer, along, f"other_{along}"),
+        coords={outer: data[outer].values, along: data[along].values, f"other_{along}": data[along].values},
+        name=measure,
+        attrs={"long_name": long_name, "units": "1", "source": source},
+    )

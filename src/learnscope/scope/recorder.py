@@ -1,0 +1,109 @@
+"""Measuring one state of a network and putting it on record."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from learnscope.errors import StoreError
+from learnscope.observables.observable import Observable, variable
+from learnscope.scope.snapshot import Snapshot, Watched
+from learnscope.scope.store import Store
+
+logger = logging.getLogger("learnscope")
+
+
+class Recorder:
+    """Measures all observables on the model as it is now, and appends the results to a store.
+
+    Whatever raises here, an observable, the model on the probe, or the disk, is reported once through the logger
+    "learnscope" and noted in the record; its values at that step are missing, and training goes on.
+
+    Attributes:
+        seconds: time spent so far, by observable; "forward" is the pass over the probe and "store" the writing.
+        failures: by what failed, the first error and its step.
+    """
+
+    def __init__(
+        self,
+        watched: Watched,
+        observables: Sequence[Observable],
+        store: Store,
+        initial_parameters: Mapping[str, Tensor],
+    ) -> None:
+        self.watched = watched
+        self.observables = [o for o in observables if o.applies_to(watched.probe.task)]
+        self.store = store
+        self.initial_parameters = initial_parameters
+        self.seconds: dict[str, float] = {}
+        self.failures: dict[str, str] = {}
+        self._previous: dict[str, Tensor] | None = None
+
+    def measure(self, step: int, scalars: Mapping[str, float | Tensor]) -> None:
+        """Measure at a step and append the result to the store."""
+        parameters = {name: value.detach() for name, value in self.watched.model.named_parameters()}
+        snapshot = Snapshot(self.watched, step, parameters, self.initial_parameters, self._previous)
+        measured: dict[str, xr.Dataset] = {}
+        with torch.no_grad():
+            with self._surviving("forward", step):
+                measured |= self._by_layer(snapshot)
+            measured |= self._whole(snapshot)
+        for name, value in scalars.items():
+            long_name = f"{name} as logged by the training loop"
+            number = variable(float(value), long_name=long_name, units="as logged")
+            measured[f"logged.{name}"] = xr.Dataset({f"logged_{name}": number.astype("float64")})
+        self._previous = {name: value.clone() for name, value in parameters.items()}
+        with self._surviving("store", step), self._timed("store"):
+            self.store.append(step, measured)
+
+    def _by_layer(self, snapshot: Snapshot) -> dict[str, xr.Dataset]:
+        """Measure what needs activations, a few layers at a time, and join the parts along the layers."""
+        waiting = [o for o in self.observables if "activations" in o.needs]
+        parts: dict[str, list[xr.Dataset]] = {o.name: [] for o in waiting}
+        groups = snapshot.in_groups() if waiting else iter(())
+        while True:
+            with self._timed("forward"):
+                if next(groups, None) is None:
+                    break
+            for observable in list(waiting):
+                with self._surviving(observable.name, snapshot.step), self._timed(observable.name):
+                    parts[observable.name].append(observable.measure(snapshot))
+                    continue
+                waiting.remove(observable)
+        return {o.name: xr.concat(parts[o.name], "layer", data_vars="minimal", join="exact") for o in waiting}
+
+    def _whole(self, snapshot: Snapshot) -> dict[str, xr.Dataset]:
+        measured: dict[str, xr.Dataset] = {}
+        for observable in self.observables:
+            if "activations" not in observable.needs:
+                with self._surviving(observable.name, snapshot.step), self._timed(observable.name):
+                    measured[observable.name] = observable.measure(snapshot)
+        return measured
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+
+    @contextmanager
+    def _surviving(self, what: str, step: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not kill the user's training
+            if what in self.failures:
+                return
+            self.failures[what] = f"step {step}: {type(error).__name__}: {error}"
+            logger.warning("%s could not be measured and is missing in the record (%s)", what, self.failures[what])
+            try:
+                self.store.note(failures=self.failures)
+            except StoreError as store_error:
+                logger.warning("the failure could not be noted: %s", store_error)

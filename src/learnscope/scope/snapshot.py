@@ -1,0 +1,168 @@
+"""The state of a network at one step, with costly ingredients computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from learnscope.errors import InputError
+from learnscope.observables.canonical_correlation import Basis, principal_basis
+from learnscope.observables.neighbours import Neighbours, nearest_neighbours
+from learnscope.observables.observable import SimplePrediction, Task
+from learnscope.observables.spectra import as_matrix, singular_values
+from learnscope.observables.units import UnitStatistics
+from learnscope.randomness import generator
+from learnscope.scope.capture import Captured, capture, chunk_size, layer_groups
+from learnscope.scope.isolation import undisturbed
+from learnscope.scope.layers import Layer, Reduction
+from learnscope.scope.probe import Predict, Probe
+
+NEIGHBOURS = 20
+EXPLAINED_VARIANCE = 0.99
+MOST_COMPONENTS = 128
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What stays the same over all snapshots of one run.
+
+    Attributes:
+        model: the module, without any compiled wrapper.
+        probe: the examples.
+        predict: how outputs are computed from the model and the inputs.
+        layers: the layers in view.
+        reduction: how positions of an activation are reduced.
+        budget: bytes for activations at any one time.
+        seed: seed of the run's own randomness (bootstrap resamples).
+        simple_predictions: what simpler models answer on the probe.
+    """
+
+    model: nn.Module
+    probe: Probe
+    predict: Predict
+    layers: tuple[Layer, ...]
+    reduction: Reduction
+    budget: int
+    seed: int = 0
+    simple_predictions: tuple[SimplePrediction, ...] = ()
+
+
+@dataclass
+class Snapshot:
+    """A network at one step, as observables see it (:class:`learnscope.observables.observable.State`).
+
+    Features, neighbours and bases are those of the layers in view; ``in_groups`` walks through all layers with no
+    more in memory than the budget allows. Everything is computed at most once for each layer and step.
+
+    Memory: at most ``budget`` bytes of activations and features, and beyond that what neighbours and bases of the
+    layers in view take, n·(8·40 + 4·(128 + units)) bytes for each layer.
+    """
+
+    watched: Watched
+    step: int
+    parameters: Mapping[str, Tensor]
+    initial_parameters: Mapping[str, Tensor]
+    previous_parameters: Mapping[str, Tensor] | None
+    layers: Sequence[str] = ()
+    _captured: Captured | None = None
+    _neighbours: dict[str, Neighbours] = field(default_factory=dict)
+    _bases: dict[str, Basis] = field(default_factory=dict)
+    _spectra: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task | None:
+        """Whether labels are classes or real targets; None without labels."""
+        return self.watched.probe.task
+
+    @property
+    def y(self) -> Tensor:
+        """Labels of the probe."""
+        if self.watched.probe.y is None:
+            raise InputError("this needs labels, but the probe has none: pass probe=(x, y).")
+        return self.watched.probe.y
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return max(self.outputs.shape[1], 2)
+
+    @property
+    def simple_predictions(self) -> Sequence[SimplePrediction]:
+        """Predictions of simpler models on the probe."""
+        return self.watched.simple_predictions
+
+    @property
+    def outputs(self) -> Tensor:
+        """[n, outputs] on the probe; computed by a pass of its own unless activations were captured before."""
+        if self._captured is None:
+            self._captured = self._pass_over([])
+        return self._captured.outputs
+
+    def features(self, layer: str) -> Tensor:
+        """[n, units] activations of a layer in view."""
+        return self._view(layer).features[layer]
+
+    def units(self, layer: str) -> UnitStatistics:
+        """Statistics of each unit of a layer in view, before positions were reduced."""
+        return self._view(layer).units[layer]
+
+    def neighbours(self, layer: str) -> Neighbours:
+        """The 20 nearest neighbours of each example (fewer in a small probe) in a layer in view."""
+        if layer not in self._neighbours:
+            features = self.features(layer)
+            self._neighbours[layer] = nearest_neighbours(features, min(NEIGHBOURS, len(features) - 1))
+        return self._neighbours[layer]
+
+    def basis(self, layer: str) -> Basis:
+        """Principal basis of a layer in view: 99 % of the variance, at most 128 components."""
+        if layer not in self._bases:
+            self._bases[layer] = principal_basis(
+                self.features(layer).float(), variance=EXPLAINED_VARIANCE, most=MOST_COMPONENTS
+            )
+        return self._bases[layer]
+
+    def singular_values(self, parameter: str) -> Tensor:
+        """Singular values of a parameter as a matrix, in descending order."""
+        if parameter not in self._spectra:
+            self._spectra[parameter] = singular_values(as_matrix(self.parameters[parameter]))
+        return self._spectra[parameter]
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A generator derived from the run's seed, the purpose and the step."""
+        return generator("scope", self.watched.seed, purpose, self.step)
+
+    def in_groups(self) -> Iterator[Snapshot]:
+        """Yield this snapshot again and again with a few layers in view, until each was in view once."""
+        watched = self.watched
+        for group in layer_groups(watched.layers, watched.budget, watched.probe.n):
+            with self._in_view(group):
+                yield self
+
+    @contextmanager
+    def _in_view(self, group: list[Layer]) -> Iterator[None]:
+        self._captured = self._pass_over(group)
+        self.layers = [layer.name for layer in group]
+        try:
+            yield
+        finally:
+            self._captured = Captured(self._captured.outputs)
+            self._neighbours.clear()
+            self._bases.clear()
+            self.layers = ()
+
+    def _view(self, layer: str) -> Captured:
+        if self._captured is None or layer not in self._captured.features:
+            raise InputError(
+                f"layer {layer!r} is not in view: ask inside Snapshot.in_groups(), for one of state.layers."
+            )
+        return self._captured
+
+    def _pass_over(self, group: list[Layer]) -> Captured:
+        watched = self.watched
+        rows = chunk_size(watched.layers, watched.budget, watched.probe.n)
+        with undisturbed(watched.model):
+            return capture(watched.model, watched.probe, watched.predict, group, watched.reduction, rows)

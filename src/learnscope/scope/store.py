@@ -1,0 +1,276 @@
+"""The record on disk: a Zarr group that grows by one measurement at a time and survives being killed.
+
+Layout of ``<run>/record.zarr`` (Zarr format 3):
+
+- ``step``: [capacity] int64, -1 where nothing was measured yet. A measurement counts once its step is written here,
+  which happens last; whatever lies beyond the last such place is ignored and overwritten.
+- ``tables/<observable>.<k>``: [capacity, quantities, ...], one chunk a measurement. Quantities of one observable with
+  the same dimensions share a table, for one file a quantity would make small measurements slow.
+- ``static/<name>``: what does not change with the step, such as the labels of the probe.
+- attributes: the format's version, the fingerprint of model and probe, coordinates, and failures.
+
+Single files are replaced atomically by Zarr. Initial parameters lie beside it in ``initial.safetensors``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from torch import Tensor
+from zarr.storage import LocalStore, MemoryStore
+
+from learnscope.errors import StoreError
+
+FORMAT = 1
+CAPACITY = 64
+LARGE = 16 * 2**20  # bytes: quantities above this are read from disk when they are used
+RECORD = "record.zarr"
+INITIAL = "initial.safetensors"
+
+
+class Store:
+    """One run's record, in a folder or in memory."""
+
+    def __init__(self, folder: Path | None, group: zarr.Group) -> None:
+        self.folder = folder
+        self.group = group
+        self._initial: dict[str, Tensor] | None = None
+        self._measured: int | None = None
+
+    @classmethod
+    def in_memory(cls) -> Store:
+        """Return a new store that lives as long as the process."""
+        return cls(None, _new_group(MemoryStore()))
+
+    @classmethod
+    def at(cls, path: str | Path) -> Store:
+        """Return the store in a folder, made if it is not there yet.
+
+        Raises:
+            StoreError: if the folder cannot be written, or holds a record of a newer format.
+        """
+        folder = Path(path)
+        if exists(folder):
+            return cls.open(folder, read_only=False)
+        with _explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            return cls(folder, _new_group(LocalStore(folder / RECORD)))
+
+    @classmethod
+    def open(cls, path: str | Path, *, read_only: bool = True) -> Store:
+        """Open an existing store.
+
+        Raises:
+            StoreError: if there is none, or it is of a newer format, or damaged.
+        """
+        folder = Path(path)
+        if not exists(folder):
+            raise StoreError(f"there is no record in {str(folder)!r}: give the folder that was passed as store=.")
+        try:
+            group = zarr.open_group(LocalStore(folder / RECORD, read_only=read_only), mode="r" if read_only else "r+")
+            version = int(str(group.attrs["learnscope_format"]))
+        except (KeyError, ValueError, json.JSONDecodeError, FileNotFoundError) as error:
+            raise StoreError(
+                f"the record in {str(folder)!r} cannot be read ({error}): it was damaged or not made by Learnscope; "
+                "move the folder away and run again."
+            ) from error
+        if version > FORMAT:
+            raise StoreError(
+                f"the record in {str(folder)!r} has format {version}, made by a newer Learnscope, but this one reads "
+                f"up to format {FORMAT}: upgrade with pip install -U learnscope."
+            )
+        return cls(folder, group)
+
+    @property
+    def name(self) -> str:
+        """The folder's name, or what to call a record in memory."""
+        return "in memory" if self.folder is None else self.folder.resolve().name
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Everything that was noted about the run."""
+        return dict(self.group.attrs)
+
+    def note(self, **attributes: Any) -> None:
+        """Add to what is noted about the run."""
+        with _explained(self.folder):
+            self.group.update_attributes(attributes)
+
+    # -- what does not change -------------------------------------------------------------------------------------
+
+    def write_static(self, name: str, dims: tuple[str, ...], values: np.ndarray, attrs: Mapping[str, str]) -> None:
+        """Write an array without a step."""
+        with _explained(self.folder):
+            self.group.create_array(
+                f"static/{name}", data=values, dimension_names=list(dims), attributes=dict(attrs), overwrite=True
+            )
+
+    def write_initial(self, parameters: Mapping[str, Tensor]) -> None:
+        """Keep the initial parameters."""
+        from safetensors.torch import save_file
+
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()}
+        if self.folder is None:
+            self._initial = tensors
+            return
+        with _explained(self.folder):
+            partial = self.folder / f"{INITIAL}.{os.getpid()}.partial"
+            save_file(tensors, partial)
+            partial.replace(self.folder / INITIAL)
+
+    def initial(self) -> dict[str, Tensor] | None:
+        """Return the initial parameters, or None if they were not written."""
+        from safetensors.torch import load_file
+
+        if self.folder is None:
+            return self._initial
+        path = self.folder / INITIAL
+        return load_file(path) if path.exists() else None
+
+    # -- measurements ---------------------------------------------------------------------------------------------
+
+    def steps(self) -> np.ndarray:
+        """Return the measured steps, in order."""
+        steps = np.asarray(_array(self.group, "step")[:])
+        return steps[: int((steps >= 0).cumprod().sum())]
+
+    def append(self, step: int, measured: Mapping[str, xr.Dataset]) -> None:
+        """Append one measurement: the datasets of several observables at one step.
+
+        Raises:
+            StoreError: if the disk is full, or the folder cannot be written.
+        """
+        with _explained(self.folder):
+            index = len(self.steps()) if self._measured is None else self._measured
+            self._make_room(index)
+            for observable, dataset in measured.items():
+                for table in _tables(observable, dataset):
+                    table.write(self.group, index)
+            _array(self.group, "step")[index] = step
+            self._measured = index + 1
+
+    def _make_room(self, index: int) -> None:
+        capacity = _array(self.group, "step").shape[0]
+        if index < capacity:
+            return
+        for name in [f"tables/{key}" for key in _tables_group(self.group)] + ["step"]:
+            array = _array(self.group, name)
+            array.resize((2 * capacity, *array.shape[1:]))
+
+    def read(self) -> xr.Dataset:
+        """Return everything measured so far; quantities above 16 MB are read from disk when they are used."""
+        return _read(self.group, self.steps())
+
+
+class _Table:
+    """Quantities of one observable that share their dimensions, at one step."""
+
+    def __init__(self, name: str, variables: dict[str, xr.Variable], coords: dict[str, list[Any]]) -> None:
+        first = next(iter(variables.values()))
+        self.name = f"tables/{name}"
+        self.dims = first.dims
+        self.values = np.stack([v.values for v in variables.values()])
+        self.quantities = [{"name": key, "attrs": dict(v.attrs)} for key, v in variables.items()]
+        self.coords = {dim: coords[dim] for dim in map(str, self.dims) if dim in coords}
+
+    def write(self, group: zarr.Group, index: int) -> None:
+        array = self._array(group)
+        if array.shape[1:] != self.values.shape:
+            raise StoreError(
+                f"{self.name} has shape {list(self.values.shape)} now but {list(array.shape[1:])} before: an "
+                "observable must return the same variables at every step; use another store for another set-up."
+            )
+        array[index] = self.values
+
+    def _array(self, group: zarr.Group) -> zarr.Array:
+        if self.name in group:
+            return _array(group, self.name)
+        floating = np.issubdtype(self.values.dtype, np.floating)
+        return group.create_array(
+            self.name,
+            shape=(_array(group, "step").shape[0], *self.values.shape),
+            chunks=(1, *(max(size, 1) for size in self.values.shape)),
+            dtype=self.values.dtype,
+            fill_value=np.nan if floating else -1,
+            dimension_names=["step", _quantity_dim(self.name.removeprefix("tables/")), *map(str, self.dims)],
+            attributes={"quantities": self.quantities, "coordinate_values": self.coords},
+        )
+
+
+def _tables(observable: str, dataset: xr.Dataset) -> Iterator[_Table]:
+    kinds: dict[tuple[object, ...], dict[str, xr.Variable]] = {}
+    for name, array in dataset.data_vars.items():
+        values = array.variable
+        if values.dtype == bool:
+            values = values.astype(np.int8)
+        kinds.setdefault((*values.dims, *values.shape, str(values.dtype)), {})[str(name)] = values
+    coords = {str(dim): coordinate.values.tolist() for dim, coordinate in dataset.coords.items()}
+    for k, variables in enumerate(kinds.values()):
+        yield _Table(f"{observable}.{k}", variables, coords)
+
+
+def exists(folder: str | Path) -> bool:
+    """Return whether a folder holds a record."""
+    return (Path(folder) / RECORD / "zarr.json").exists()
+
+
+def _new_group(store: LocalStore | MemoryStore) -> zarr.Group:
+    group = zarr.open_group(store, mode="a", zarr_format=3)
+    group.create_array("step", shape=(CAPACITY,), chunks=(1,), dtype="int64", fill_value=-1, dimension_names=["step"])
+    group.update_attributes({"learnscope_format": FORMAT})
+    return group
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _tables_group(group: zarr.Group) -> list[str]:
+    tables = group.get("tables")
+    return sorted(tables.array_keys()) if isinstance(tables, zarr.Group) else []
+
+
+def _read(group: zarr.Group, steps: np.ndarray) -> xr.Dataset:
+    tables = xr.open_zarr(group.store, group="tables", chunks=None, consolidated=False) if len(steps) else xr.Dataset()
+    variables: dict[str, xr.Variable] = {}
+    coords: dict[str, Any] = {"step": ("step", steps, {"long_name": "optimiser steps", "units": "steps"})}
+    for key, table in tables.data_vars.items():
+        coords |= {dim: values for dim, values in table.attrs["coordinate_values"].items() if dim not in coords}
+        for k, quantity in enumerate(table.attrs["quantities"]):
+            values = table.variable.isel({"step": slice(0, len(steps)), _quantity_dim(str(key)): k})
+            values = values.copy(deep=False) if values.nbytes > LARGE else values.load()
+            values.attrs = quantity["attrs"]
+            variables[quantity["name"]] = values
+    static = group.get("static")
+    if isinstance(static, zarr.Group):
+        for name, array in static.arrays():
+            names = [str(dim) for dim in array.metadata.dimension_names or ()]  # pyright: ignore[reportAttributeAccessIssue]
+            variables[name] = xr.Variable(names, np.asarray(array[:]), dict(array.attrs))
+    return xr.Dataset(variables, coords=coords)
+
+
+def _quantity_dim(table: str) -> str:
+    # tables differ in how many quantities they hold, and xarray wants one size for each name
+    return f"quantity of {table}"
+
+
+@contextlib.contextmanager
+def _explained(folder: Path | None) -> Iterator[None]:
+    """Turn an error of the file system into a sentence with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"the record in {str(folder)!r} cannot be written ({error.strerror or error}): free some space or choose "
+            "another folder as store=; everything measured before is still there."
+        ) from error
