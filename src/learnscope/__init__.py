@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from learnscope.observables.similarity import cka_matrix as cka_matrix
     from learnscope.observables.spectra import effective_rank as effective_rank
     from learnscope.observables.spectra import stable_rank as stable_rank
-    from learnscope.scope import schedules as steps
+    from learnscope.scope import schedules as steps  # noqa: F401
     from learnscope.scope.derived import similarity as similarity
     from learnscope.scope.record import Record as Record
     from learnscope.scope.record import open as open

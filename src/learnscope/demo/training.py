@@ -67,20 +67,20 @@ def run(
     probe = (images.x_test[: recipe.probe_examples], images.y_test[: recipe.probe_examples])
     steps_per_epoch = math.ceil(len(images.x_train) / recipe.batch_size)
     steps = recipe.epochs * steps_per_epoch
-    step = checkpoint.load(folder, model, optimiser)
+    step = begun = checkpoint.load(folder, model, optimiser)
     scope = Scope(
         model,
         probe,
         train=(images.x_train, images.y_train),
         store=folder,
-        start=step,
+        start=begun,
         class_names=images.classes,
     )
     with interruptible() as interrupted:
-        for step, batch in _batches(recipe, len(images.x_train), seed, first=step):
+        for step, batch in _batches(recipe, len(images.x_train), seed, first=begun):
             loss = _train_step(model, optimiser, images, batch, _learning_rate(recipe, step, steps))
             scope.step(loss=loss, learning_rate=optimiser.param_groups[0]["lr"])
-            watch(step, steps, float(loss))
+            watch(step, steps, float(loss.detach()))
             if interrupted() or step % steps_per_epoch == 0:
                 checkpoint.save(folder, step, model, optimiser)
             if interrupted():

@@ -9,6 +9,7 @@ from learnscope.findings.finding import Finding
 
 EXPLAINED = 0.85
 LEAST_INFORMATION = 0.05
+LEAST_SHARE = 0.25
 RETAINED = 0.15
 FIGURE = "simplicity"
 
@@ -16,17 +17,18 @@ FIGURE = "simplicity"
 def linear_explains(data: xr.Dataset) -> list[Finding]:
     """Say until which step the simplest model explains the network, and how much lies beyond it at the end.
 
-    Rule: over the measured steps where the lower end of I(F;Y)'s interval exceeds 0.05 bits, the last one up to which
-    μ_Y(F;L) ≥ 0.85 I(F;Y) throughout. What lies beyond at the end is named only if the interval of I(F;Y|L) excludes
-    zero. Silent if the network never knows 0.05 bits. Source: Nakkiran et al. 2019; 0.85 leaves room for the 5 to 8 %
-    that they also see.
+    Rule: over the measured steps where the network knows something (the lower end of I(F;Y)'s interval is above 0.05
+    bits and above a quarter of I(L;Y)), the last one up to which μ_Y(F;L) ≥ 0.85 I(F;Y) throughout. What lies beyond at
+    the end is named only if the interval of I(F;Y|L) excludes zero. Silent if the network never knows that much.
+    Source: Nakkiran et al. 2019; 0.85 leaves room for the 5 to 8 % that they also see.
     """
     if "explained_information" not in data or not data.sizes["step"]:
         return []
     simple = data.isel(simple_model=0)
     name = str(simple["simple_model"].values)
     model = "a linear model" if name == "linear" else f"the simpler model {name!r}"
-    knows = simple["network_information_low"].values > LEAST_INFORMATION
+    least = np.maximum(LEAST_INFORMATION, LEAST_SHARE * simple["simple_information"].values)
+    knows = simple["network_information_low"].values > least
     if not knows.any():
         return []
     total, explained = simple["network_information"].values, simple["explained_information"].values

@@ -52,7 +52,12 @@ def cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
     if not debiased:
         return alignment(cross, own_x, own_y, least=0.0)
     norms_x, norms_y = squared_norms(x), squared_norms(y)
-    return alignment(debiased_hsic(cross, k, l), own_hsic(own_x, k, x.dtype), own_hsic(own_y, l, y.dtype), least=-1.0)
+    return alignment(
+        debiased_hsic(cross, norms_x, norms_y),
+        own_hsic(own_x, norms_x, x.dtype),
+        own_hsic(own_y, norms_y, y.dtype),
+        least=-1.0,
+    )
 
 
 def cka_matrix(features: Sequence[Tensor]) -> Tensor:
@@ -75,9 +80,10 @@ def cka_matrix(features: Sequence[Tensor]) -> Tensor:
         >>> cka_matrix([x, 2 * x]).round(decimals=6).tolist()
         [[1.0, 1.0], [1.0, 1.0]]
     """
-    _check(features)
     if any(h.ndim != 2 for h in features):
-        raise InputError("features of each layer must be [examples, features]: use h.flatten(1)")
+        shapes = [tuple(h.shape) for h in features]
+        raise InputError(f"features of shapes {shapes} were given, but each must be a matrix: use h.flatten(1)")
+    _check(features)
     layers = [_prepared(h) for h in features]
     dtype = torch.float64 if any(layer.dtype == torch.float64 for layer in layers) else torch.float32
     norms = torch.stack([squared_norms(layer) for layer in layers])

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import xarray as xr
 
 from learnscope.findings import Finding
+from learnscope.report.files import write_atomically
 
 __all__ = ["write_report"]
 
 
 def write_report(data: xr.Dataset, findings: Sequence[Finding], path: Path) -> Path:
-    """Write a page with the findings and return where it is."""
-    items = "".join(f"<li>{escape(finding.sentence)}</li>" for finding in findings)
-    title = escape(str(data.attrs.get("run", "run")))
-    path.write_text(
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title><h1>{title}</h1><ul>{items}</ul>",
-        encoding="utf-8",
-    )
-    return path
+    """Write one self-contained HTML page and return where it is.
+
+    Args:
+        data: a record's data, with what follows from it.
+        findings: what to put first on the page.
+        path: the file to write; a page that is there already is replaced at once, never half.
+
+    Raises:
+        StoreError: if the folder cannot be written.
+
+    Cost: under 8 MB whatever the size of the record, 4.8 of them Plotly's script.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> page = write_report(xr.Dataset(), [Finding("rule", "Nothing is < nothing.")], Path(folder.name) / "run.html")
+        >>> "Nothing is &lt; nothing." in page.read_text(encoding="utf-8")
+        True
+        >>> folder.cleanup()
+    """
+    # imported here, for the page's tools take time to load and most runs of a training script draw nothing
+    from learnscope.report.page import render
+    from learnscope.report.run import run_page
+
+    return write_atomically(render(run_page(data, findings)), path)

@@ -7,7 +7,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from learnscope.errors import InputError, nearest_names
 
 StateDict = Mapping[str, Tensor]
 Checkpoint = str | Path | StateDict
-Checkpoints = Iterable[Checkpoint] | Callable[[int], StateDict]
+Checkpoints = Checkpoint | Iterable[Checkpoint] | Callable[[int], StateDict]
 
 WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and DistributedDataParallel put before names
 CONTAINERS = ("state_dict", "model_state_dict", "model")
@@ -54,7 +54,7 @@ def in_order(checkpoints: Checkpoints, steps: Iterable[int] | None) -> list[tupl
             raise InputError("checkpoints is a function, so the steps to call it with are needed: pass steps=[...].")
         pairs = [(step, _calling(checkpoints, step)) for step in given]
     else:
-        items = [checkpoints] if isinstance(checkpoints, (str, Path, Mapping)) else list(checkpoints)
+        items = _listed(checkpoints)
         numbers = [_step(item) for item in items] if given is None else given
         if len(numbers) != len(items):
             raise InputError(f"there are {len(items)} checkpoints but {len(numbers)} steps: give one step for each.")
@@ -66,6 +66,14 @@ def in_order(checkpoints: Checkpoints, steps: Iterable[int] | None) -> list[tupl
         if a == b:
             raise InputError(f"two checkpoints have step {a}: pass steps=[...] that are all different.")
     return pairs
+
+
+def _listed(checkpoints: Checkpoint | Iterable[Checkpoint]) -> list[Checkpoint]:
+    if isinstance(checkpoints, (str, Path)):
+        return [checkpoints]
+    if isinstance(checkpoints, Mapping):
+        return [cast("StateDict", checkpoints)]
+    return list(checkpoints)
 
 
 def _step(item: Checkpoint) -> int:

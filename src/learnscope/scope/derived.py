@@ -14,6 +14,7 @@ from learnscope.errors import InputError, nearest_names
 from learnscope.observables.canonical_correlation import Basis, basis_cka, pwcca, svcca
 from learnscope.observables.learning_time import class_learning_times, forgetting_events, learning_times
 from learnscope.observables.observable import variable
+from learnscope.scope.isolation import without_autocast
 
 Measure = Literal["cka", "svcca", "pwcca"]
 MEASURES: dict[str, tuple[Callable[[Basis, Basis], Tensor], str, str]] = {
@@ -29,15 +30,16 @@ def with_derived(measured: xr.Dataset) -> xr.Dataset:
     Added where their ingredients are there: ``learning_time`` and ``forgetting_events`` by example,
     ``class_learning_time`` by class, and ``<measure>_to_final`` by step and layer for CKA, SVCCA and PWCCA.
     """
-    return measured.assign(_learning(measured)).assign(_similarity_to_final(measured))
+    with without_autocast():
+        return measured.assign(_learning(measured)).assign(_similarity_to_final(measured))
 
 
 def _learning(data: xr.Dataset) -> dict[str, xr.Variable]:
     if "correct" not in data or not data.sizes["step"]:
         return {}
-    correct = torch.from_numpy(data["correct"].values == 1)
-    steps = torch.from_numpy(data["step"].values)
-    y = torch.from_numpy(data["label"].values).long()
+    correct = torch.tensor(data["correct"].values == 1)
+    steps = torch.tensor(data["step"].values)
+    y = torch.tensor(data["label"].values).long()
     n_classes = int(data.attrs.get("n_classes", int(y.max()) + 1))
     common = {"units": "steps"}
     return {
@@ -68,9 +70,8 @@ def _similarity_to_final(data: xr.Dataset) -> dict[str, xr.Variable]:
     values = {name: np.full((data.sizes["step"], data.sizes["layer"]), np.nan) for name in MEASURES}
     for k in range(data.sizes["layer"]):
         history = _bases(data.isel(layer=k))
-        final = Basis(*(part[-1] for part in _parts(history)))
         for name, (function, _, _) in MEASURES.items():
-            values[name][:, k] = function(history, final).numpy()
+            values[name][:, k] = _against(function, history, -1)
     return {
         f"{name}_to_final": variable(
             values[name],
@@ -82,13 +83,23 @@ def _similarity_to_final(data: xr.Dataset) -> dict[str, xr.Variable]:
     }
 
 
+def _against(function: Callable[[Basis, Basis], Tensor], stack: Basis, index: int) -> np.ndarray:
+    """Compare every basis of a stack with one of them; NaN where activations were not finite."""
+    finite = torch.isfinite(stack.singular_values).all(-1)
+    values = torch.full(finite.shape, torch.nan, dtype=torch.float64)
+    if finite[index] and finite.any():
+        one = Basis(*(part[index] for part in _parts(stack)))
+        values[finite] = function(Basis(*(part[finite] for part in _parts(stack))), one)
+    return values.numpy()
+
+
 def _parts(basis: Basis) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return basis.vectors, basis.singular_values, basis.loadings, basis.explained
 
 
 def _bases(data: xr.Dataset) -> Basis:
     names = ("basis", "basis_scale", "loading", "basis_explained")
-    return Basis(*(torch.from_numpy(np.ascontiguousarray(data[name].values)) for name in names))
+    return Basis(*(torch.tensor(data[name].values) for name in names))
 
 
 def similarity(
@@ -117,7 +128,7 @@ def similarity(
     for i in range(data.sizes[outer]):
         stack = _bases(data.isel({outer: i}))
         for j in range(size):
-            values[i, :, j] = function(stack, Basis(*(part[j] for part in _parts(stack)))).numpy()
+            values[i, :, j] = _against(function, stack, j)
     return xr.DataArray(
         values,
         dims=(outer, along, f"other_{along}"),

@@ -18,22 +18,33 @@ def original_module(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluate the model in here; afterwards nothing about it or about any random state has changed.
+def aside() -> Iterator[None]:
+    """Compute beside the caller's work: no gradients, no autocast, and every global random state put back after.
 
-    Inside: evaluation mode (set flag by flag, so that an overridden ``train`` method is not called), no gradients,
-    no autocast, and no fused attention path, which would bypass the children that hooks are on. Saved and put back,
-    also when an exception passes: the mode of every module, buffers that changed, the random states of Python,
-    NumPy, torch on every device, and of any ``torch.Generator`` that a module holds.
+    The random states are those of Python, NumPy, and torch on every device, also when an exception passes.
+    """
+    with _random_states_kept(), torch.no_grad(), without_autocast():
+        yield
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluate the model in here, :func:`aside`; afterwards nothing about it has changed.
+
+    Inside: evaluation mode (set flag by flag, so that an overridden ``train`` method is not called), and no fused
+    attention path, which would bypass the children that hooks are on. Put back, also when an exception passes: the
+    mode of every module, buffers that changed, and the state of any ``torch.Generator`` that a module holds.
 
     Cost: one copy of the buffers.
     """
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    own = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Generator)]
-    own_states = [held.get_state() for held in own]
+    held = [
+        value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Generator)
+    ]
+    states = [generator.get_state() for generator in held]
     fused_attention = torch.backends.mha.get_fastpath_enabled()
-    with _random_states_kept(), torch.no_grad(), _without_autocast():
+    with aside():
         try:
             for module, _ in modes:
                 module.training = False
@@ -46,8 +57,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             for buffer, saved in buffers:
                 if not _same(buffer, saved):
                     buffer.copy_(saved)
-            for held, state in zip(own, own_states, strict=True):
-                held.set_state(state)
+            for generator, state in zip(held, states, strict=True):
+                generator.set_state(state)
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -68,7 +79,8 @@ def _random_states_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _without_autocast() -> Iterator[None]:
+def without_autocast() -> Iterator[None]:
+    """Compute in the dtype of the tensors, whatever mixed precision the caller trains in."""
     with torch.autocast("cpu", enabled=False):
         if torch.cuda.is_available():
             with torch.autocast("cuda", enabled=False):

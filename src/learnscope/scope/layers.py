@@ -45,6 +45,9 @@ BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
 }
 
 
+WHOLE = "model"  # name of the layer when the model is a single one
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One call of one module, as it was seen on the probe.
@@ -109,7 +112,8 @@ def discover(
         LayerError: if a name or pattern matches nothing, with the nearest names.
     """
     modules = dict(model.named_modules())
-    chosen = {name: module for name, module in modules.items() if name and _eligible(name, module, wanted)}
+    alone = len(modules) == 1  # the model itself is the only layer
+    chosen = {name: module for name, module in modules.items() if (name or alone) and _eligible(name, module, wanted)}
     seen_two, seen_three = _watch(chosen, run, 2), _watch(chosen, run, 3)
     layers: list[Layer] = []
     for two, three in zip(seen_two, seen_three, strict=False):
@@ -163,7 +167,8 @@ def _layer(seen: _Seen, module: nn.Module, batch_dim: int, before: Sequence[Laye
     units = int(torch.Size(rest).numel())
     if reduction == "mean" and layout != "features":
         units = rest[0] if layout == "channels" else rest[-1]
-    name = seen.module if seen.call == 1 else f"{seen.module}#{seen.call}"
+    name = seen.module or WHOLE
+    name = name if seen.call == 1 else f"{name}#{seen.call}"
     return Layer(name, seen.module, seen.call, batch_dim, layout, seen.bytes // 2, units, BOUNDS.get(type(module)))
 
 

@@ -195,7 +195,7 @@ def check_outputs(outputs: Any, probe: Probe, rows: int) -> Tensor:
     if outputs.ndim != 2 or len(outputs) != rows:
         raise InputError(
             f"the model returned shape {list(outputs.shape)} for {rows} examples, but [n, outputs] is needed: pass "
-            "predict=lambda model, x: ... that returns one row for each example."
+            "predict=, a function of (model, x) that returns one row for each example."
         )
     if probe.task == "classification":
         _check_classes(outputs, probe)
@@ -211,7 +211,7 @@ def _check_classes(outputs: Tensor, probe: Probe) -> None:
     if low < 0 or high >= n_classes:
         raise InputError(
             f"the probe's labels run from {low} to {high}, but the model has {outputs.shape[1]} outputs, so classes "
-            f"must lie in 0 ... {n_classes - 1}: relabel them or check the model's last layer."
+            f"must lie in 0 to {n_classes - 1}: relabel them or check the model's last layer."
         )
 
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import torch
 import xarray as xr
 from torch import Tensor
 
 from learnscope.errors import StoreError
 from learnscope.observables.observable import Observable, variable
+from learnscope.scope.isolation import aside
 from learnscope.scope.snapshot import Snapshot, Watched
 from learnscope.scope.store import Store
 
@@ -50,7 +50,7 @@ class Recorder:
         parameters = {name: value.detach() for name, value in self.watched.model.named_parameters()}
         snapshot = Snapshot(self.watched, step, parameters, self.initial_parameters, self._previous)
         measured: dict[str, xr.Dataset] = {}
-        with torch.no_grad():
+        with aside():
             with self._surviving("forward", step):
                 measured |= self._by_layer(snapshot)
             measured |= self._whole(snapshot)

@@ -84,7 +84,7 @@ class _LossFalls(_Unitable):
         if self.reference is None:
             self.reference = loss
             return True
-        if loss > self.reference / self.factor:
+        if not loss <= self.reference / self.factor:  # also for NaN
             return False
         self.reference = loss
         return True

@@ -16,7 +16,7 @@ from learnscope.observables import default
 from learnscope.observables.observable import Observable, SimplePrediction
 from learnscope.observables.simple_models import Classifier, cross_fit, fit_and_predict, linear_classifier
 from learnscope.scope.capture import chunk_size, layer_groups
-from learnscope.scope.isolation import original_module, undisturbed
+from learnscope.scope.isolation import aside, original_module, undisturbed
 from learnscope.scope.layers import Selection, checked_reduction, discover
 from learnscope.scope.probe import Predict, Probe, as_probe, call, check_outputs, check_placement
 from learnscope.scope.snapshot import MOST_COMPONENTS, Watched
@@ -128,7 +128,9 @@ def prepare(
     chosen = tuple(observables) if observables is not None else default(*_largest(watched))
     _check_names(chosen)
     if any(o.name == "simplicity" for o in chosen) and examples.task == "classification":
-        watched = replace(watched, simple_predictions=_simple_predictions(examples, train, simple_models, n_classes))
+        with aside():
+            predictions = _simple_predictions(examples, train, simple_models, n_classes)
+        watched = replace(watched, simple_predictions=predictions)
         if not watched.simple_predictions:
             chosen = tuple(o for o in chosen if o.name != "simplicity")
     initial = {name: value.detach().clone() for name, value in module.named_parameters()}
@@ -219,5 +221,5 @@ def _checked_training(train: Any, probe: Probe, n_classes: int) -> tuple[Tensor,
             "alike."
         )
     if y.is_floating_point() or y.ndim != 1 or int(y.min()) < 0 or int(y.max()) >= n_classes:
-        raise InputError(f"train's labels must be integer classes [n] in 0 ... {n_classes - 1}, as the probe's are.")
+        raise InputError(f"train's labels must be integer classes [n] in 0 to {n_classes - 1}, as the probe's are.")
     return x, y

@@ -41,4 +41,4 @@ def pwcca(a: Tensor, b: Tensor, variance: float) -> Tensor:
     for i, correlation in enumerate(S):
         weight = sum(abs(float(directions[:, i] @ unit)) for unit in units.T)
         total, weighted = total + weight, weighted + weight * float(correlation)
-    return torch.tensor(weighted / total)
+    return torch.tensor(weighted / total, dtype=torch.float64)

@@ -18,7 +18,7 @@ def nearest_neighbours(h: Tensor, k: int) -> tuple[Tensor, Tensor]:
     for i in range(len(h)):
         row = (h - h[i]).square().sum(dim=1).sqrt()
         others = [j for j in range(len(h)) if j != i]
-        nearest = sorted(others, key=lambda j: (float(row[j]), j))[:k]  # noqa: B023
+        nearest = sorted(others, key=lambda j: (float(row[j]), j))[:k]
         distances.append(row[nearest])
         indices.append(torch.tensor(nearest))
     return torch.stack(distances), torch.stack(indices)

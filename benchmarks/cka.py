@@ -1,0 +1,46 @@
+"""Debiased linear CKA of all pairs of layers against pytorch-cka, from features.
+
+python benchmarks/cka.py [--examples 10000] [--layers 10] [--units 512]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from timing import heading, largest_relative_difference, line, peer, timed
+
+from learnscope.observables.similarity import cka_matrix
+
+
+def layers(examples: int, count: int, units: int) -> list[torch.Tensor]:
+    """Activations of a random ReLU network, so that neighbouring layers are alike."""
+    random = torch.Generator().manual_seed(0)
+    h, found = torch.randn(examples, units, generator=random), []
+    for _ in range(count):
+        h = torch.relu(h @ torch.randn(units, units, generator=random) * (2 / units) ** 0.5)
+        found.append(h)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=10000)
+    parser.add_argument("--layers", type=int, default=10)
+    parser.add_argument("--units", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    heading()
+    theirs = peer("cka", "pytorch-cka")
+    features = layers(options.examples, options.layers, options.units)
+    ours = timed(lambda: cka_matrix(features), options.repeats)
+    what = f"{options.layers} layers of {options.units}, {options.examples} examples"
+    if theirs is None:
+        print(f"{what}: ours {ours.wall:.3f}")
+        return
+    other = timed(lambda: theirs.cka_from_features(features, features), 1)
+    line(f"{what}, pytorch-cka", ours, other, largest_relative_difference(ours.result, other.result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Nearest neighbours are exact, whatever the data."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from learnscope.errors import BudgetError, InputError
+from learnscope.observables import neighbours as module
+from learnscope.observables.neighbours import nearest_neighbours
+from learnscope.observables.reference import neighbours as reference
+from learnscope.randomness import generator
+
+random = generator("test neighbours")
+
+
+def curve(n: int, d: int) -> torch.Tensor:
+    """Points on a smooth surface of dimension 2 in d dimensions."""
+    return torch.tanh(torch.rand(n, 2, generator=random) @ torch.randn(2, d, generator=random))
+
+
+CASES = {
+    "uniform": lambda: torch.rand(120, 5, generator=random),
+    "surface": lambda: curve(120, 40),
+    "float64": lambda: curve(120, 6).double(),
+    "huge offset": lambda: curve(120, 8) + 1e3,
+    "huge offset in float64": lambda: curve(120, 8).double() + 1e8,
+    "tiny": lambda: curve(120, 8) * 1e-30,
+    "one far away": lambda: torch.cat([curve(119, 8), torch.full((1, 8), 1e6)]),
+    "float16": lambda: curve(120, 8).half(),
+    "bfloat16": lambda: curve(120, 8).bfloat16(),
+    "integers": lambda: torch.randint(0, 5, (120, 4), generator=random),
+    "binary code with ties": lambda: torch.randint(0, 2, (120, 9), generator=random).bool(),
+    "grid": lambda: torch.cartesian_prod(torch.arange(11.0), torch.arange(11.0)),
+    "equidistant": lambda: torch.eye(40),
+    "all rows equal": lambda: torch.full((60, 3), 0.1),
+    "two distinct rows": lambda: torch.tensor([[0.1], [0.7]]).repeat(30, 3),
+    "many duplicates": lambda: curve(30, 5)[torch.randint(0, 30, (120,), generator=random)],
+    "negative zero": lambda: torch.tensor([[0.0], [-0.0], [1.0]]).repeat(20, 1),
+    "constant features": lambda: torch.cat([curve(120, 3), torch.full((120, 2), 1e7)], dim=1),
+    "fewer examples than features": lambda: torch.randn(12, 300, generator=random),
+    "as few examples as can be": lambda: torch.randn(6, 2, generator=random),
+}
+
+
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_full_matrix_of_distances(name, k):
+    h = CASES[name]()
+    found = nearest_neighbours(h, k)
+    distances, indices = reference.nearest_neighbours(h, k)
+    torch.testing.assert_close(found.distances, distances, rtol=1e-9, atol=0.0)
+    assert torch.equal(found.indices, indices)
+    assert found.distances.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["surface", "binary code with ties", "many duplicates", "huge offset"])
+def test_does_not_depend_on_the_tiles(name, monkeypatch):
+    h = CASES[name]()
+    whole = nearest_neighbours(h, 3)
+    monkeypatch.setattr(module, "LARGEST_TILE", 7)
+    tiled = nearest_neighbours(h, 3)
+    assert torch.equal(whole.distances, tiled.distances)
+    assert torch.equal(whole.indices, tiled.indices)
+
+
+def test_does_not_depend_on_the_budget():
+    h = curve(200, 10)
+    whole, frugal = nearest_neighbours(h, 3), nearest_neighbours(h, 3, budget=64 * 210)
+    assert torch.equal(whole.distances, frugal.distances)
+    assert torch.equal(whole.indices, frugal.indices)
+
+
+@given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 2**31), st.floats(-1e4, 1e4))
+@settings(max_examples=40, deadline=None)
+def test_any_small_data(n, d, seed, offset):
+    h = torch.randint(-2, 3, (n, d), generator=torch.Generator().manual_seed(seed)) + offset
+    k = max(1, n // 3)
+    found = nearest_neighbours(h, k)
+    distances, indices = reference.nearest_neighbours(h, k)
+    torch.testing.assert_close(found.distances, distances, rtol=1e-9, atol=0.0)
+    assert torch.equal(found.indices, indices)
+
+
+def test_rows_without_certificate_are_found_again(monkeypatch):
+    """With a screening in float32 that is worth nothing, the answer is still exact."""
+    monkeypatch.setattr(module, "EXTRA_CANDIDATES", 0)
+    h = curve(150, 20) * 1e-3 + torch.tensor([[1.0], [-1.0]]).repeat(75, 20)
+    found = nearest_neighbours(h, 4)
+    distances, indices = reference.nearest_neighbours(h, 4)
+    torch.testing.assert_close(found.distances, distances, rtol=1e-9, atol=0.0)
+    assert torch.equal(found.indices, indices)
+
+
+@pytest.mark.parametrize("scale", [2.0**600, 2.0**-600, 2.0**100])
+def test_squares_neither_overflow_nor_vanish(scale):
+    h = curve(120, 8).double()
+    scaled, plain = nearest_neighbours(h * scale, 3), nearest_neighbours(h, 3)
+    torch.testing.assert_close(scaled.distances / scale, plain.distances, rtol=1e-12, atol=0.0)
+    assert torch.equal(scaled.indices, plain.indices)
+
+
+def test_identical_rows_are_at_distance_exactly_zero():
+    h = torch.rand(50, 30, generator=random).repeat(2, 1) + 1e3
+    found = nearest_neighbours(h, 1)
+    assert found.distances.abs().max() == 0
+    assert torch.equal(found.indices.flatten(), (torch.arange(100) + 50) % 100)
+
+
+def test_leaves_the_features_alone():
+    h = torch.rand(30, 4, generator=random, requires_grad=True)
+    before = h.detach().clone()
+    found = nearest_neighbours(h, 2)
+    assert torch.equal(h.detach(), before)
+    assert not found.distances.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("h", "k", "says"),
+    [
+        (torch.zeros(5, 2), 5, "at least 6 examples"),
+        (torch.zeros(5, 2), 0, "k = 0"),
+        (torch.zeros(5), 1, r"flatten\(1\)"),
+        (torch.zeros(5, 2, 2), 1, r"flatten\(1\)"),
+        (torch.tensor([[0.0], [torch.nan], [1.0]]), 1, "NaN"),
+        (torch.tensor([[0.0], [torch.inf], [1.0]]), 1, "infinite"),
+        (torch.zeros(5, 0), 1, "one feature"),
+        (torch.zeros(5, 2, dtype=torch.complex64), 1, "real"),
+    ],
+)
+def test_says_in_a_sentence_what_cannot_be_searched(h, k, says):
+    with pytest.raises(InputError, match=says):
+        nearest_neighbours(h, k)
+
+
+def test_a_budget_for_not_even_one_row_is_refused():
+    with pytest.raises(BudgetError, match="allow at least"):
+        nearest_neighbours(torch.rand(100, 5), 1, budget=1000)

@@ -1,0 +1,54 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learnscope.observables.reference import progress as reference
+from learnscope.observables.units import merged, unit_statistics
+
+
+@given(st.integers(2, 6), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**31))
+def test_dead_share_and_rms_equal_their_definitions(n, units, positions, seed):
+    h = torch.randn(n, units, positions, generator=torch.Generator().manual_seed(seed)).relu()
+    statistics = unit_statistics(h)
+    assert statistics.dead_share == pytest.approx(reference.dead_share(h.numpy()))
+    assert statistics.rms == pytest.approx(reference.rms(h.numpy()), rel=1e-5)
+
+
+@given(st.integers(1, 7), st.integers(0, 2**31))
+def test_chunks_merge_to_the_whole(cut, seed):
+    h = torch.randn(8, 3, 2, generator=torch.Generator().manual_seed(seed)).tanh()
+    whole = unit_statistics(h, (-1, 1))
+    parts = merged([unit_statistics(part, (-1, 1)) for part in (h[:cut], h[cut:])])
+    assert parts.rms == pytest.approx(whole.rms, rel=1e-6)
+    assert (parts.dead_share, parts.saturated_share, parts.count) == (
+        whole.dead_share,
+        whole.saturated_share,
+        whole.count,
+    )
+
+
+def test_a_unit_that_is_constant_but_not_zero_is_dead_too():
+    h = torch.stack([torch.full((4,), 2.0), torch.arange(4.0)], dim=1).unsqueeze(-1)
+    assert unit_statistics(h).dead_share == 0.5
+
+
+def test_saturation_counts_both_edges_of_the_range():
+    h = torch.tensor([-0.99, -0.5, 0.0, 0.95]).reshape(4, 1, 1)
+    assert unit_statistics(h, (-1.0, 1.0)).saturated_share == 0.5
+    assert math.isnan(unit_statistics(h).saturated_share)
+
+
+def test_nan_and_infinity_are_counted_and_left_out():
+    h = torch.tensor([[1.0, math.nan], [math.inf, 3.0]]).unsqueeze(-1)
+    statistics = unit_statistics(h)
+    assert statistics.nonfinite == 2
+    assert statistics.rms == pytest.approx(np.sqrt((1 + 9) / 2))
+    assert statistics.maximum.tolist() == [1.0, 3.0]
+
+
+def test_half_precision_does_not_overflow():
+    assert unit_statistics(torch.full((100, 2, 10), 200.0, dtype=torch.float16)).rms == pytest.approx(200)

@@ -1,0 +1,97 @@
+import pytest
+import torch
+from torch import nn
+
+from learnscope.errors import BudgetError, InputError
+from learnscope.scope.scope import Scope
+from learnscope.scope.setup import prepare
+from learnscope.scope.snapshot import Snapshot
+
+
+def snapshot_of(model, probe, budget=2**30, positions="mean"):
+    setup = prepare(
+        model, probe, train=None, observables=(), layers=None, budget=budget, predict=None, positions=positions,
+        simple_models=None, class_names=None, seed=0,
+    )  # fmt: skip
+    parameters = dict(model.named_parameters())
+    return Snapshot(setup.watched, 0, parameters, parameters, None)
+
+
+class Counting(nn.Module):
+    """Remembers how many examples went through at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.seen = nn.Linear(6, 64), nn.Linear(64, 3), []
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        return self.two(self.one(x))
+
+
+def features_of(snapshot):
+    return {layer: state.features(layer) for state in snapshot.in_groups() for layer in state.layers}
+
+
+def test_features_are_what_the_modules_return(small_model, blobs):
+    features = features_of(snapshot_of(small_model, blobs))
+    hidden = small_model[0](blobs[0])
+    assert torch.equal(features["0"], hidden)
+    assert torch.equal(features["1"], hidden.relu())
+    assert torch.equal(features["2"], small_model(blobs[0]))
+
+
+def test_a_small_budget_gives_the_same_in_smaller_portions(blobs):
+    model = Counting()
+    large = features_of(snapshot_of(model, blobs))
+    model.seen.clear()
+    budget = 2 * 4 * 90 * 64  # the features of the wider layer, and nothing more
+    small = features_of(snapshot_of(model, blobs, budget=budget))
+    assert max(model.seen[2:]) <= budget // (8 * 4 * 64)
+    assert sum(model.seen[2:]) == 2 * 90
+    assert all(torch.allclose(large[name], small[name], atol=1e-6) for name in large)
+
+
+def test_one_pass_serves_all_observables(blobs):
+    model = Counting()
+    scope = Scope(model, blobs)
+    after_setup = sum(model.seen) - 2 - 3
+    assert after_setup == 90
+    assert scope.failures == {}
+
+
+@pytest.mark.parametrize("budget", [100, 40_000])
+def test_a_budget_that_is_too_small_names_the_least_that_works(budget, blobs):
+    with pytest.raises(BudgetError, match="at least that") as error:
+        snapshot_of(Counting(), blobs, budget=budget)
+    least = max(int(word.rstrip(":")) for word in str(error.value).split() if word.rstrip(":").isdigit())
+    least = max(least, 2 * 4 * 90 * 64)
+    assert features_of(snapshot_of(Counting(), blobs, budget=least))
+
+
+def test_features_outside_their_group_are_refused(small_model, blobs):
+    with pytest.raises(InputError, match="not in view"):
+        snapshot_of(small_model, blobs).features("0")
+
+
+def test_ingredients_are_computed_once(small_model, blobs):
+    for state in snapshot_of(small_model, blobs).in_groups():
+        assert state.neighbours("0") is state.neighbours("0")
+        assert state.basis("0") is state.basis("0")
+        assert state.singular_values("0.weight") is state.singular_values("0.weight")
+
+
+def test_mean_over_positions_is_the_default_and_flattening_an_option():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+    x = torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    direct = model[0](x)
+    assert torch.allclose(features_of(snapshot_of(model, x))["0"], direct.mean((2, 3)), atol=1e-6)
+    assert torch.equal(features_of(snapshot_of(model, x, positions="flatten"))["0"], direct.flatten(1))
+
+
+def test_half_precision_activations_are_reduced_in_float32():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 2)).bfloat16()
+    x = torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    features = features_of(snapshot_of(model, x))["0"]
+    assert features.dtype == torch.float32
+    assert torch.allclose(features, model[0](x).float().mean((2, 3)), atol=1e-6)
