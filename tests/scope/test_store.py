@@ -158,8 +158,8 @@ def test_a_process_killed_at_any_instant_leaves_every_earlier_measurement(tmp_pa
         store = Store.at({str(tmp_path / "run")!r})
         step = len(store.steps())
         while True:
-            values = np.full((200, 50), float(step))
-            store.append(step, {{"big": xr.Dataset({{"v": (("a", "b"), values)}}), "small": xr.Dataset({{"s": ((), float(step))}})}})
+            big = xr.Dataset({{"v": (("a", "b"), np.full((200, 50), float(step)))}})
+            store.append(step, {{"big": big, "small": xr.Dataset({{"s": ((), float(step))}})}})
             print(step, flush=True)
             step += 1
         """

@@ -62,7 +62,9 @@ def run(
         watch: called after each step with the step, the number of steps and the training loss.
     """
     recipe, images = recipe_for(data), load_images(data)
-    model = build(network, tuple(images.x_train.shape[1:]), len(images.classes), generator("demo", "weights", seed))
+    _, channels, height, width = images.x_train.shape
+    weights = generator("demo", "weights", seed)
+    model = build(network, (channels, height, width), len(images.classes), weights)
     optimiser = torch.optim.SGD(model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
     probe = (images.x_test[: recipe.probe_examples], images.y_test[: recipe.probe_examples])
     steps_per_epoch = math.ceil(len(images.x_train) / recipe.batch_size)

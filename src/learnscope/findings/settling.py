@@ -12,21 +12,23 @@ SETTLED = 0.9
 LEAST_MEASUREMENTS = 6
 LEAST_LAYERS = 4
 ORDERED = 0.7
+TELLING = 0.8
 FIGURE = "settling"
 
 
 def settling_steps(data: xr.Dataset) -> xr.DataArray:
     """Return the first step from which each layer's CKA to its final state stays at or above 0.9.
 
-    NaN for a layer that gets there only in the second half of training: its final state is then merely where it
-    happened to be when training ended.
+    Infinite for a layer that gets there only in the second half of training: its final state is then merely where it
+    happened to be when training ended. NaN where the similarity is unknown.
     """
-    steps = data["step"].values
-    similarity = data["cka_to_final"].values
-    settled = np.full(data.sizes["layer"], np.nan)
+    steps, similarity = data["step"].values, data["cka_to_final"].values
+    settled = np.full(data.sizes["layer"], np.inf)
     for k in range(data.sizes["layer"]):
         index = first_lasting(similarity[:, k] >= SETTLED)
-        if index is not None and steps[index] <= steps[-1] / 2:
+        if np.isnan(similarity[:, k]).all():
+            settled[k] = np.nan
+        elif index is not None and steps[index] <= steps[-1] / 2:
             settled[k] = steps[index]
     return xr.DataArray(settled, dims="layer", coords={"layer": data["layer"].values})
 
@@ -41,61 +43,46 @@ def layers_settle(data: xr.Dataset) -> list[Finding]:
     if "cka_to_final" not in data or data.sizes["step"] < LEAST_MEASUREMENTS:
         return []
     settled = settling_steps(data)
+    times = {str(name): float(s) for name, s in zip(settled["layer"].values, settled.values, strict=True)}
+    later = {name: int(s) for name, s in times.items() if 0 < s < np.inf}
+    from_start = [name for name, s in times.items() if s == 0]
+    moving = [name for name, s in times.items() if s == np.inf]
     last = int(data["step"][-1])
-    known = np.isfinite(data["cka_to_final"].values).any(axis=0)
-    moving = [
-        str(name)
-        for name, s, k in zip(settled["layer"].values, settled.values, known, strict=True)
-        if k and np.isnan(s)
+    sentences = [
+        (_settled_between(later), max(later.values(), default=0)),
+        (_from_the_start(from_start), 0),
+        (_still_moving(moving, last), last),
     ]
-    done = [(str(name), int(s)) for name, s in zip(settled["layer"].values, settled.values, strict=True) if s == s]
-    findings: list[Finding] = []
-    from_start = [name for name, s in done if s == 0]
-    later = sorted(((s, name) for name, s in done if s > 0))
-    evidence: dict[str, float | str] = {name: float(s) for name, s in done}
-    if later:
-        first, slowest = later[0], later[-1]
-        parts = (
-            f"{first[1]} settled by step {first[0]:,}"
-            if len(later) == 1
-            else f"Layers settled between step {first[0]:,} ({first[1]}) and step {slowest[0]:,} ({slowest[1]})"
-        )
-        findings.append(
-            Finding(
-                "layers_settle",
-                f"{parts}: from there each stays similar to its final state (CKA ≥ {SETTLED}).",
-                evidence,
-                slowest[0],
-                FIGURE,
-            )
-        )
-    if from_start:
-        verb = "was" if len(from_start) == 1 else "were"
-        findings.append(
-            Finding(
-                "layers_settle",
-                f"{listed(from_start)} {verb} close to the final state from the start (CKA ≥ {SETTLED} at step 0): "
-                "random features had almost the right geometry.",
-                dict.fromkeys(from_start, 0.0),
-                0,
-                FIGURE,
-            )
-        )
-    if moving:
-        verb = "was" if len(moving) == 1 else "were"
-        findings.append(
-            Finding(
-                "layers_settle",
-                f"{listed(moving)} {verb} still moving in the second half of training (up to step {last:,}): "
-                "the final state of training is not a resting place for it."
-                if len(moving) == 1
-                else f"{listed(moving)} {verb} still moving in the second half of training (up to step {last:,}).",
-                {},
-                last,
-                FIGURE,
-            )
-        )
-    return findings
+    evidence: dict[str, float | str] = dict(times)
+    return [Finding("layers_settle", sentence, evidence, step, FIGURE) for sentence, step in sentences if sentence]
+
+
+def _settled_between(later: dict[str, int]) -> str:
+    if not later:
+        return ""
+    first, last = min(later, key=lambda name: later[name]), max(later, key=lambda name: later[name])
+    if later[first] == later[last]:
+        start = f"{listed(list(later))} settled by step {later[first]:,}"
+    else:
+        start = f"{len(later)} layers settled between step {later[first]:,} ({first}) and step {later[last]:,} ({last})"
+    return f"{start}: from there they stay similar to their final state (CKA ≥ {SETTLED})."
+
+
+def _from_the_start(names: list[str]) -> str:
+    if not names:
+        return ""
+    verb = "was" if len(names) == 1 else "were"
+    return (
+        f"{listed(names)} {verb} close to the final state from the start (CKA ≥ {SETTLED} at step 0): random weights "
+        "had almost the right geometry."
+    )
+
+
+def _still_moving(names: list[str], last: int) -> str:
+    if not names:
+        return ""
+    verb = "was" if len(names) == 1 else "were"
+    return f"{listed(names)} {verb} still moving in the second half of training, which ended at step {last:,}."
 
 
 def order_of_settling(data: xr.Dataset) -> list[Finding]:
@@ -107,25 +94,24 @@ def order_of_settling(data: xr.Dataset) -> list[Finding]:
     state; where the two disagree the sentence says so. Needs 4 layers and 6 measurements.
     Source: Raghu et al. 2017, with the correction that normalised progress may show the opposite order.
     """
-    if "cka_to_final" not in data or data.sizes["step"] < LEAST_MEASUREMENTS or data.sizes["layer"] < LEAST_LAYERS:
+    if "cka_to_final" not in data or data.sizes["step"] < LEAST_MEASUREMENTS:
         return []
     similarity = data["cka_to_final"].values
     similarity = similarity[:, np.isfinite(similarity).all(axis=0)]
     if similarity.shape[1] < LEAST_LAYERS:
         return []
-    index = int(np.abs(similarity[:-1].mean(axis=1) - 0.8).argmin())
-    step = int(data["step"][index])
-    raw = _rank_correlation(similarity[index])
+    index = int(np.abs(similarity[:-1].mean(axis=1) - TELLING).argmin())
+    step, raw = int(data["step"][index]), _rank_correlation(similarity[index])
     if step == 0 or abs(raw) < ORDERED:
         return []
-    progress = (similarity[index] - similarity[0]) / np.maximum(1 - similarity[0], 1e-9)
-    relative = _rank_correlation(progress)
+    relative = _rank_correlation((similarity[index] - similarity[0]) / np.maximum(1 - similarity[0], 1e-9))
     order = "from the input up" if raw < 0 else "from the output down"
+    agrees = relative * raw > 0 and abs(relative) >= ORDERED
     caveat = (
         ""
-        if relative * raw > 0 and abs(relative) >= ORDERED
-        else " Measured as the share of each layer's own way from its initial state, that order does not show: "
-        "some layers simply had less far to go."
+        if agrees
+        else " Measured as the share of each layer's own way from its initial state, that order does not show: some "
+        "layers simply had less far to go."
     )
     return [
         Finding(

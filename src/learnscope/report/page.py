@@ -64,7 +64,8 @@ def render(page: Page) -> str:
     """
     numbers = {figure.name: k for k, figure in enumerate(page.figures, 1)}
     definitions = dict(pair for figure in page.figures for pair in figure.definitions)
-    scripts = [_plotly(), *(_asset(name) for name in SCRIPTS)] if page.figures else []
+    scripts = [_asset(name) for name in SCRIPTS] if page.figures else []
+    plotly = _plotly() if page.figures else ""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("page.html.jinja")).render(
         page=page,
@@ -73,8 +74,9 @@ def render(page: Page) -> str:
         numbers=numbers,
         definitions=definitions,
         style=Markup(_asset("page.css")),  # noqa: S704 - our own file
-        scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own files and Plotly's
-        hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts) or "'none'",
+        scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own files
+        plotly=Markup(plotly),  # noqa: S704 - Plotly's own file
+        hashes=" ".join(f"'sha256-{_digest(script)}'" for script in (plotly, *scripts)) if scripts else "'none'",
         data=Markup(script_json([figure_json(figure) for figure in page.figures])),  # noqa: S704 - escaped for scripts
     )
 
@@ -86,7 +88,8 @@ def _asset(name: str) -> str:
 
 @cache
 def _plotly() -> str:
-    return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    script = (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    return script.replace("</script", "<\\/script")
 
 
 @cache

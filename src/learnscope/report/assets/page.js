@@ -78,6 +78,7 @@
     }
 
     draw() {
+      if (!window.Plotly) return Promise.resolve();
       this.visible = true;
       return Promise.all(this.panels.map((panel) => {
         const { data, layout } = Draw.drawing(this.chart, this.state(panel), panel.plot.clientWidth);
@@ -178,22 +179,28 @@
   nameTheme();
   charts.push(...[...document.querySelectorAll(".chart")].map((node) => new ChartView(node)));
 
-  // charts are drawn when they come near the window, and the others while nothing else is to be done
-  const near = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      const chart = charts.find((c) => c.node === entry.target);
-      if (entry.isIntersecting && !chart.visible) chart.draw();
-    }
-  }, { rootMargin: "500px" });
-  charts.forEach((chart) => near.observe(chart.node));
+  // Plotly takes its time to load: the findings are on the screen before it starts. Charts are then drawn when they
+  // come near the window, and the others while nothing else is to be done.
+  function start() {
+    document.body.append(element("script", { textContent: document.getElementById("plotly").textContent }));
+    const near = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        const chart = charts.find((c) => c.node === entry.target);
+        if (entry.isIntersecting && !chart.visible) chart.draw();
+      }
+    }, { rootMargin: "300px" });
+    charts.forEach((chart) => near.observe(chart.node));
+    idle(rest);
+    addEventListener("beforeprint", () => charts.filter((c) => !c.visible).forEach((c) => c.draw()));
+  }
+
   const idle = window.requestIdleCallback || ((task) => setTimeout(task, 50));
   const rest = () => {
     const next = charts.find((chart) => !chart.visible);
     if (next) next.draw().then(() => idle(rest));
     else document.documentElement.dataset.drawn = "all";
   };
-  idle(rest);
-  addEventListener("beforeprint", () => charts.filter((c) => !c.visible).forEach((c) => c.draw()));
+  addEventListener("load", () => requestAnimationFrame(() => setTimeout(start)));
 
   let width = innerWidth;
   let waiting;

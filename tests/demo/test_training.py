@@ -1,0 +1,76 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from learnscope.demo import recipe, training
+from learnscope.scope.record import open as open_record
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    monkeypatch.setitem(recipe.RECIPES, "digits", recipe.Recipe(3, 64, 0.05, probe_examples=60))
+
+
+def same(a, b):
+    return a.drop_attrs().equals(b.drop_attrs())
+
+
+@pytest.mark.parametrize("network", ["mlp", "cnn", "resnet"])
+def test_every_network_learns_something_on_real_digits(network, tmp_path):
+    outcome = training.run(tmp_path, network=network)
+    accuracy = outcome.record.data["probe_accuracy"]
+    assert outcome.finished
+    assert outcome.step == outcome.steps == 57
+    assert float(accuracy[-1]) > 0.6 > float(accuracy[0])
+
+
+def test_ctrl_c_stops_at_the_end_of_a_step_and_the_same_call_goes_on(tmp_path):
+    def press(step, steps, loss):
+        if step == 25:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    stopped = training.run(tmp_path / "stopped", network="resnet", watch=press)
+    assert (stopped.finished, stopped.step) == (False, 25)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert open_record(tmp_path / "stopped").data["step"].values[-1] == 24
+    resumed = training.run(tmp_path / "stopped", network="resnet")
+    whole = training.run(tmp_path / "whole", network="resnet")
+    assert resumed.finished
+    a, b = resumed.record.data, whole.record.data
+    # the update since the previous measurement is unknown at the first one after a stop
+    assert same(a.drop_vars("update_norm"), b.drop_vars("update_norm"))
+
+
+def test_a_run_that_is_killed_between_checkpoints_comes_to_the_same_numbers(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def die(step, steps, loss):
+        if step == 30:
+            raise Killed
+
+    with pytest.raises(Killed):
+        training.run(tmp_path / "killed", network="mlp", watch=die)
+    again = training.run(tmp_path / "killed", network="mlp").record.data
+    whole = training.run(tmp_path / "whole", network="mlp").record.data
+    assert same(again.drop_vars("update_norm"), whole.drop_vars("update_norm"))
+
+
+def test_a_finished_run_is_only_read_again(tmp_path):
+    first = training.run(tmp_path, network="mlp").record.data.load()
+    calls = []
+    again = training.run(tmp_path, network="mlp", watch=lambda *a: calls.append(a))
+    assert calls == []
+    assert same(again.record.data, first)
+
+
+def test_seeds_differ_and_repeat(tmp_path):
+    losses = [
+        training.run(tmp_path / str(k), network="mlp", seed=seed).record.data["probe_loss"].values
+        for k, seed in enumerate([0, 0, 1])
+    ]
+    assert np.array_equal(losses[0], losses[1])
+    assert not np.array_equal(losses[0], losses[2])

@@ -1,0 +1,40 @@
+import numpy as np
+
+from learnscope.findings.dimension import dimension_by_depth, dimension_through_training
+
+LAYERS = ["l1", "l2", "l3", "l4"]
+NAME = "intrinsic_dimension_likelihood"
+
+
+def dimensions(make, rows, error=0.2):
+    dims = ("step", "layer")
+    return make(
+        LAYERS, **{NAME: (dims, rows), f"{NAME}_standard_error": (dims, np.full_like(np.asarray(rows, float), error))}
+    )
+
+
+def test_a_peak_inside_the_network_and_its_fall(make):
+    (finding,) = dimension_by_depth(dimensions(make, np.tile([5, 9, 7, 3], (8, 1))))
+    assert "peaks at l2 (9.0 ± 0.2) and falls to 3.0 ± 0.2 at l4" in finding.sentence
+
+
+def test_a_fall_from_the_first_layer_is_no_peak_inside(make):
+    (finding,) = dimension_by_depth(dimensions(make, np.tile([9, 8, 7, 3], (8, 1))))
+    assert "is largest near the input, at l1" in finding.sentence
+
+
+def test_a_difference_within_the_error_says_nothing(make):
+    assert dimension_by_depth(dimensions(make, np.tile([5, 9, 7, 3], (8, 1)), error=3.0)) == []
+    assert dimension_by_depth(dimensions(make, np.tile([3, 5, 7, 9], (8, 1)))) == []
+
+
+def test_unknown_layers_are_left_out(make):
+    (finding,) = dimension_by_depth(dimensions(make, np.tile([5, 9, 3, np.nan], (8, 1))))
+    assert "at l3" in finding.sentence
+
+
+def test_compression_through_training(make):
+    rows = np.linspace([8, 8, 8, 8], [8, 8, 4, 7], 8)
+    (finding,) = dimension_through_training(dimensions(make, rows))
+    assert finding.sentence == "Training compressed l3: its intrinsic dimension fell from 8.0 to 4.0."
+    assert dimension_through_training(dimensions(make, np.tile([8, 8, 8, 8], (8, 1)))) == []
