@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from learnscope.errors import BudgetError, InputError
 from learnscope.observables import neighbours as module
+from learnscope.observables import screening
 from learnscope.observables.neighbours import nearest_neighbours
 from learnscope.observables.reference import neighbours as reference
 from learnscope.randomness import generator
@@ -58,7 +59,7 @@ def test_equals_the_full_matrix_of_distances(name, k):
 def test_does_not_depend_on_the_tiles(name, monkeypatch):
     h = CASES[name]()
     whole = nearest_neighbours(h, 3)
-    monkeypatch.setattr(module, "LARGEST_TILE", 7)
+    monkeypatch.setattr(screening, "LARGEST_TILE", 32)
     tiled = nearest_neighbours(h, 3)
     assert torch.equal(whole.distances, tiled.distances)
     assert torch.equal(whole.indices, tiled.indices)
@@ -71,7 +72,7 @@ def test_does_not_depend_on_the_budget():
     assert torch.equal(whole.indices, frugal.indices)
 
 
-@given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 2**31), st.floats(-1e4, 1e4))
+@given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 2**31), st.sampled_from([0.0, 0.5, -1000.25, 1e4]))
 @settings(max_examples=40, deadline=None)
 def test_any_small_data(n, d, seed, offset):
     h = torch.randint(-2, 3, (n, d), generator=torch.Generator().manual_seed(seed)) + offset
@@ -98,6 +99,27 @@ def test_squares_neither_overflow_nor_vanish(scale):
     scaled, plain = nearest_neighbours(h * scale, 3), nearest_neighbours(h, 3)
     torch.testing.assert_close(scaled.distances / scale, plain.distances, rtol=1e-12, atol=0.0)
     assert torch.equal(scaled.indices, plain.indices)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 1.0])
+def test_a_sketch_of_many_features_is_exact_too(noise, monkeypatch):
+    """From data that a sketch certifies to data that it fails on, wholly or for some rows."""
+    monkeypatch.setattr(module, "TRIAL", 20)
+    h = curve(150, 400) + noise * torch.randn(150, 400, generator=random) + 3
+    found = nearest_neighbours(h, 4)
+    distances, indices = reference.nearest_neighbours(h, 4)
+    torch.testing.assert_close(found.distances, distances, rtol=1e-9, atol=0.0)
+    assert torch.equal(found.indices, indices)
+
+
+def test_a_sketch_bounds_distances_from_both_sides():
+    x = torch.randn(100, 300, generator=random) * torch.logspace(0, -3, 300)
+    s, residual = screening.sketch(x)
+    exact, lower = (torch.cdist(each.double(), each.double()).square() for each in (x, s))
+    slack = 1e-5 * exact.max()
+    assert (lower <= exact + slack).all()
+    assert (exact <= lower + 4 * residual[:, None] * residual + slack).all()
+    assert 0 < float(residual.square().sum() / x.double().square().sum()) < 0.2
 
 
 def test_identical_rows_are_at_distance_exactly_zero():

@@ -11,11 +11,13 @@ from torch import Tensor
 from learnscope.errors import BudgetError, InputError
 from learnscope.observables.duplicates import first_of_each, groups_of_equal_rows
 from learnscope.observables.features import as_matrix
+from learnscope.observables.screening import SKETCH, half_squares, screen, sketch, tile
 
-EXTRA_CANDIDATES = 6
-LARGEST_TILE = 2048
+EXTRA_CANDIDATES = 8
 # Differences are taken in pieces that stay in the cache.
 PIECE = 2**20
+# A sketch is tried on so many examples, and used if nearly all of these get their certificate.
+TRIAL, NEARLY_ALL = 256, 0.9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +43,8 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
     Refinement: what lies within is measured by direct differences Σ(hᵢ − hⱼ)² in float64, free of cancellation.
     Rows without a certificate are screened again in float64 against everything, with u = 2⁻⁵³, and refined;
     if rows repeat each other exactly, distinct ones only, and their copies are put in afterwards.
+    With 384 features and more, 129 coordinates that bound distances from both sides are screened instead,
+    when a trial on 256 examples shows that they certify: see ``screening.sketch``.
 
     Args:
         h: [n, d] features of any real dtype and device.
@@ -54,9 +58,10 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
         InputError: when h is not a finite matrix with more than k rows, or k < 1.
         BudgetError: when ``budget`` cannot hold the candidates of one example.
 
-    Cost: n² d multiplications in float32; 4 n d bytes for the centred copy, 24 n (k + 6) bytes for the
-    candidates and ``budget`` bytes; never an n × n matrix. Rows without a certificate cost n d multiplications
-    in float64 each, and 8 n d bytes once; that is the fate of data full of exact ties (grids, binary codes).
+    Cost: n² d / 2 multiplications in float32 (129 for d with a sketch); 4 n d bytes for the centred copy,
+    24 n (k + 8) bytes for the candidates and ``budget`` bytes; never an n × n matrix. Rows without a
+    certificate cost n d multiplications in float64 each, and 8 n d bytes once; that is the fate of data full
+    of exact ties (grids, binary codes).
 
     Examples:
         >>> line = torch.tensor([[0.0], [1.0], [3.0]])
@@ -65,22 +70,42 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
     """
     h = _checked(h, k, budget)
     exponent = _exponent(h)
-    x = _scaled(h, exponent, torch.float32)
-    screened, candidates = _screen(x, min(len(h) - 1, k + EXTRA_CANDIDATES), budget)
-    norms = torch.linalg.vector_norm(x, dim=1, dtype=torch.float64)
-    limit = _limit(screened, k, norms, norms.amax(), (x.shape[1] + 8) * 2.0**-24)
+    x, residual = _few_coordinates(_scaled(h, exponent, torch.float32), k)
+    screened, candidates = screen(x, min(len(h) - 1, k + EXTRA_CANDIDATES), budget)
+    norms = _norms(x)
+    kth = _kth(screened, k, residual, torch.arange(len(h), device=h.device), candidates)
+    limit = _limit(kth, norms, norms.amax(), (x.shape[1] + 8) * 2.0**-24)
     certified = (screened[:, -1] > limit) | (screened.shape[1] == len(h) - 1)
-    squares = torch.empty(len(h), k, dtype=torch.float64, device=h.device)
-    indices = torch.empty_like(squares, dtype=torch.int64)
-    near = (screened <= limit[:, None]) & certified[:, None]
-    squares[certified], indices[certified] = _refine(h, *_pairs(near, candidates), exponent, k)
     failed = (~certified).nonzero().squeeze(1)
     if len(failed):
         groups = groups_of_equal_rows(h)
         if int(groups.max()) + 1 < len(h):
             return _among_groups(h, groups, k, budget)
+    squares = torch.empty(len(h), k, dtype=torch.float64, device=h.device)
+    indices = torch.empty_like(squares, dtype=torch.int64)
+    near = (screened <= limit[:, None]) & certified[:, None]
+    squares[certified], indices[certified] = _refine(h, *_pairs(near, candidates), exponent, k)
+    if len(failed):
         squares[failed], indices[failed] = _again(h, failed, k, exponent, budget)
     return Neighbours(squares.sqrt() * 2.0**exponent, indices)
+
+
+def _few_coordinates(x: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
+    """Return a sketch of x and its residuals if it tells neighbours apart, else x itself and None."""
+    n, d = x.shape
+    if d < 3 * SKETCH or n < 4 * TRIAL:
+        return x, None
+    s, residual = sketch(x)
+    rows = torch.arange(0, n, n // TRIAL, device=x.device)
+    half = half_squares(s)
+    trial = tile(s[rows], half[rows], s, half)
+    trial[torch.arange(len(rows), device=x.device), rows] = torch.inf
+    screened, candidates = trial.topk(k + EXTRA_CANDIDATES, dim=1, largest=False)
+    norms = _norms(s)
+    kth = _kth(screened, k, residual, rows, candidates)
+    limit = _limit(kth, norms[rows], norms.amax(), (s.shape[1] + 8) * 2.0**-24)
+    useful = float((screened[:, -1] > limit).double().mean()) >= NEARLY_ALL
+    return (s, residual) if useful else (x, None)
 
 
 def _checked(h: Tensor, k: int, budget: int) -> Tensor:
@@ -111,61 +136,30 @@ def _scaled(h: Tensor, exponent: int, dtype: torch.dtype) -> Tensor:
     return (x.double() * 2.0**-exponent if exponent else x).to(dtype)
 
 
-def _half_squares(x: Tensor) -> Tensor:
-    """Return ‖xᵢ‖² / 2, summed in float64: [n, 1] in the precision of ``x``."""
-    return (torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64).square() / 2).to(x.dtype)
+def _norms(x: Tensor) -> Tensor:
+    """Return ‖xᵢ‖ of every example: [n] float64."""
+    return (2 * half_squares(x).double()).sqrt().squeeze(1)
 
 
-def _tile(rows: Tensor, half_rows: Tensor, columns: Tensor, half_columns: Tensor) -> Tensor:
-    """Return ‖rᵢ − cⱼ‖² / 2 for all pairs by a single matrix product, norms included."""
-    left = torch.cat([rows, half_rows, torch.ones_like(half_rows)], dim=1)
-    right = torch.cat([-columns, torch.ones_like(half_columns), half_columns], dim=1)
-    return left @ right.mT
+def _kth(screened: Tensor, k: int, residual: Tensor | None, rows: Tensor, candidates: Tensor) -> Tensor:
+    """Return what the k-th smallest half square of each row is at most, but for rounding: [rows] float64."""
+    upper = screened.double()
+    if residual is not None:
+        upper = upper + 2 * residual[rows, None] * residual[candidates]
+    return upper.kthvalue(k, dim=1).values
 
 
-def _screen(x: Tensor, m: int, budget: int) -> tuple[Tensor, Tensor]:
-    """Return the m smallest half squares of each row, ascending, and where they are: [n, m] float32 and int64."""
-    n = len(x)
-    size = max(1, min(LARGEST_TILE, math.isqrt(budget // 16)))
-    half = _half_squares(x)
-    screened = x.new_full((n, m), torch.inf)
-    candidates = torch.zeros(n, m, dtype=torch.int64, device=x.device)
-    for top in range(0, n, size):
-        for left in range(top, n, size):
-            rows, columns = slice(top, top + size), slice(left, left + size)
-            tile = _tile(x[rows], half[rows], x[columns], half[columns])
-            if top == left:
-                tile.fill_diagonal_(torch.inf)
-            else:
-                _keep_smallest(screened[columns], candidates[columns], tile.mT.contiguous(), top)
-            _keep_smallest(screened[rows], candidates[rows], tile, left)
-    screened, order = screened.sort(dim=1)
-    return screened, candidates.gather(1, order)
-
-
-def _keep_smallest(screened: Tensor, candidates: Tensor, tile: Tensor, offset: int) -> None:
-    """Merge a tile, whose first column is example ``offset``, into the running lists, in place."""
-    m = screened.shape[1]
-    values, indices = tile.topk(min(m, tile.shape[1]), dim=1, largest=False, sorted=False)
-    values, indices = torch.cat([screened, values], dim=1), torch.cat([candidates, indices + offset], dim=1)
-    values, order = values.topk(m, dim=1, largest=False, sorted=False)
-    screened.copy_(values)
-    candidates.copy_(indices.gather(1, order))
-
-
-def _limit(screened: Tensor, k: int, norms: Tensor, largest: Tensor, slack: float) -> Tensor:
+def _limit(kth: Tensor, norms: Tensor, largest: Tensor, slack: float) -> Tensor:
     """Return t₍ₖ₎ + B, which no screened half square of one of the k nearest exceeds: [rows] float64.
 
     Neighbours within r of xᵢ have ‖xⱼ‖ ≤ ‖xᵢ‖ + r, and r² ≤ 2 t₍ₖ₎ + B with the largest norm of all in B.
 
     Args:
-        screened: [rows, at least k] half squares, ascending.
-        k: number of neighbours.
-        norms: [rows] float64, ‖xᵢ‖.
+        kth: [rows] t₍ₖ₎.
+        norms: [rows] ‖xᵢ‖.
         largest: the largest norm of all examples.
         slack: (d + 8) u of the precision of the screening.
     """
-    kth = screened[:, k - 1].double()
     radius = (2 * kth.clamp(min=0) + slack * (norms + largest).square()).sqrt()
     return kth + slack * (norms + torch.minimum(norms + radius, largest)).square()
 
@@ -204,15 +198,14 @@ def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int) -> Tensor:
 def _again(h: Tensor, failed: Tensor, k: int, exponent: int, budget: int) -> tuple[Tensor, Tensor]:
     """Return exact squares and indices [rows, k] of the rows ``failed``, screened in float64 against everything."""
     x = _scaled(h, exponent, torch.float64)
-    half = _half_squares(x)
-    norms = (2 * half).sqrt().squeeze(1)
+    half, norms = half_squares(x), _norms(x)
     parts = []
     for rows in failed.split(max(1, budget // (48 * len(h)))):
-        tile = _tile(x[rows], half[rows], x, half)
-        tile[torch.arange(len(rows), device=h.device), rows] = torch.inf
-        nearest = tile.topk(k, dim=1, largest=False).values
-        limit = _limit(nearest, k, norms[rows], norms.amax(), (x.shape[1] + 8) * 2.0**-53)
-        near, columns = (tile <= limit[:, None]).nonzero(as_tuple=True)
+        part = tile(x[rows], half[rows], x, half)
+        part[torch.arange(len(rows), device=h.device), rows] = torch.inf
+        kth = part.kthvalue(k, dim=1).values
+        limit = _limit(kth, norms[rows], norms.amax(), (x.shape[1] + 8) * 2.0**-53)
+        near, columns = (part <= limit[:, None]).nonzero(as_tuple=True)
         parts.append(_refine(h, rows[near], columns, exponent, k))
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 

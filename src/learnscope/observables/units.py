@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ class UnitStatistics:
     Attributes:
         minimum: [units] smallest finite activation.
         maximum: [units] largest finite activation.
-        square_sum: [units] Σ a² over the finite activations, float64.
+        square_sum: Σ a² over the finite activations of all units.
         saturated: [units] number of activations at an edge of the range; None for an unbounded layer.
         nonfinite: number of activations that are NaN or infinite.
         count: number of activations for each unit (examples times positions).
@@ -28,7 +29,7 @@ class UnitStatistics:
 
     minimum: Tensor
     maximum: Tensor
-    square_sum: Tensor
+    square_sum: float
     saturated: Tensor | None
     nonfinite: int
     count: int
@@ -37,7 +38,7 @@ class UnitStatistics:
     def rms(self) -> float:
         """Root mean square activation √(Σ a² / N) over the finite activations of all units."""
         finite = self.count * len(self.minimum) - self.nonfinite
-        return float((self.square_sum.sum() / finite) ** 0.5) if finite else float("nan")
+        return (self.square_sum / finite) ** 0.5 if finite else float("nan")
 
     @property
     def dead_share(self) -> float:
@@ -75,18 +76,18 @@ def unit_statistics(activations: Tensor, bounds: tuple[float, float] | None = No
     values = activations.detach()
     if values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
-    square_sum = torch.linalg.vector_norm(values, dim=(0, 2)).double() ** 2
+    square_sum = float(torch.linalg.vector_norm(values)) ** 2
     nonfinite = 0
     low = high = values
-    if not torch.isfinite(square_sum).all():
+    if not math.isfinite(square_sum):
         finite = torch.isfinite(values)
         nonfinite = int((~finite).sum())
         low = values.masked_fill(~finite, torch.inf)
         high = values.masked_fill(~finite, -torch.inf)
-        square_sum = values.double().masked_fill(~finite, 0).square().sum(dim=(0, 2))
+        square_sum = float(values.double().masked_fill(~finite, 0).square().sum())
     return UnitStatistics(
-        minimum=low.amin(dim=(0, 2)),
-        maximum=high.amax(dim=(0, 2)),
+        minimum=low.amin(2).amin(0),
+        maximum=high.amax(2).amax(0),
         square_sum=square_sum,
         saturated=None if bounds is None else _count_saturated(values, bounds),
         nonfinite=nonfinite,
@@ -106,7 +107,7 @@ def merged(parts: list[UnitStatistics]) -> UnitStatistics:
     return UnitStatistics(
         minimum=torch.stack([part.minimum for part in parts]).amin(0),
         maximum=torch.stack([part.maximum for part in parts]).amax(0),
-        square_sum=torch.stack([part.square_sum for part in parts]).sum(0),
+        square_sum=sum(part.square_sum for part in parts),
         saturated=torch.stack(saturated).sum(0) if saturated else None,
         nonfinite=sum(part.nonfinite for part in parts),
         count=sum(part.count for part in parts),

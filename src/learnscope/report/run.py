@@ -51,12 +51,10 @@ def _summary(data: xr.Dataset) -> str:
     steps = data["step"].values if data.sizes.get("step") else ()
     if not len(steps):
         return "Nothing was measured."
-    network = _identity(data, "model").split(",")[0]
-    who = f"A {network}" if network and network[0] not in "AEIOU" else f"An {network}" if network else "A network"
-    looks = f"{len(steps)} times" if len(steps) > 1 else "once"
-    when = f"between step {steps[0]:,} and step {steps[-1]:,}" if len(steps) > 1 else f"at step {steps[0]:,}"
-    probe = f" on a probe of {data.sizes['example']:,} examples" if "example" in data.sizes else ""
-    return f"{who}, looked at {looks} {when}{probe}: what it learned, and when."
+    network = _without_hash(_identity(data, "model")).replace(", ", " with ", 1) or "A network"
+    looks = f"{len(steps):,} times from step {steps[0]:,} to step {steps[-1]:,}" if len(steps) > 1 else "once"
+    probe = f" on {data.sizes['example']:,} examples" if "example" in data.sizes else ""
+    return f"{network}, measured {looks}{probe}: what it learned, and when."
 
 
 def _facts(data: xr.Dataset) -> tuple[tuple[str, str], ...]:

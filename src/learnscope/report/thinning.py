@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 MOST_FRAMES = 40  # steps that a slider runs over
-MOST_COLUMNS = 240  # steps of a heat map or a line
+MOST_COLUMNS = 200  # steps of a heat map or a line
+MOST_CELLS = 6000  # of one heat map, or points of one set of lines
 MOST_POINTS = 1000  # examples of a scatter
 
 

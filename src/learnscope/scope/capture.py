@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from learnscope.errors import BudgetError
 from learnscope.observables.units import UnitStatistics, merged, unit_statistics
+from learnscope.scope.forward import Forward
 from learnscope.scope.layers import Layer, Reduction, as_features, as_units, first_tensor
-from learnscope.scope.probe import Predict, Probe, check_outputs
 
 CHUNK = 256  # examples: more gain nothing, and fewer keep activations in cache
 WORKING_COPIES = 4  # outputs of the largest layer that live at once in a forward pass and its statistics
@@ -72,20 +72,18 @@ def layer_groups(layers: Sequence[Layer], budget: int, n: int) -> list[list[Laye
     return groups
 
 
-def capture(
-    model: nn.Module, probe: Probe, predict: Predict, layers: Sequence[Layer], reduction: Reduction, rows: int
-) -> Captured:
+def capture(forward: Forward, layers: Sequence[Layer], reduction: Reduction, rows: int) -> Captured:
     """Run the model over the probe, ``rows`` examples at a time, and collect the layers' features.
 
     The model must be undisturbed while this runs (see :mod:`learnscope.scope.isolation`).
     """
     parts: dict[str, list[tuple[Tensor, UnitStatistics]]] = {layer.name: [] for layer in layers}
     outputs: list[Tensor] = []
-    with _hooks(model, layers, reduction, parts) as restart:
-        for start in range(0, probe.n, rows):
-            stop = min(start + rows, probe.n)
+    n = forward.probe.n
+    with _hooks(forward.model, layers, reduction, parts) as restart:
+        for start in range(0, n, rows):
             restart()
-            outputs.append(check_outputs(predict(model, probe.rows(start, stop)), probe, stop - start).detach().clone())
+            outputs.append(forward(start, min(start + rows, n)).detach().clone())
     captured = Captured(torch.cat(outputs))
     for name, chunks in parts.items():
         captured.features[name] = torch.cat([features for features, _ in chunks])

@@ -16,9 +16,10 @@ from learnscope.observables import default
 from learnscope.observables.observable import Observable, SimplePrediction
 from learnscope.observables.simple_models import Classifier, cross_fit, fit_and_predict, linear_classifier
 from learnscope.scope.capture import chunk_size, layer_groups
+from learnscope.scope.forward import fastest
 from learnscope.scope.isolation import aside, original_module, undisturbed
 from learnscope.scope.layers import Selection, checked_reduction, discover
-from learnscope.scope.probe import Predict, Probe, as_probe, call, check_outputs, check_placement
+from learnscope.scope.probe import Predict, Probe, as_probe, call, check_placement
 from learnscope.scope.snapshot import MOST_COMPONENTS, Watched
 from learnscope.scope.store import Store
 
@@ -154,16 +155,13 @@ def _watched(
     seed: int,
 ) -> tuple[Watched, int]:
     reduction = checked_reduction(positions)
-    widths: list[int] = []
-
-    def run(examples: int) -> None:
-        widths.append(check_outputs(predict(module, probe.rows(0, examples)), probe, examples).shape[1])
-
+    forward = fastest(module, probe, predict)
     with undisturbed(module):
-        found = discover(module, run, layers, reduction)
+        width = forward(0, 2).shape[1]
+        found = discover(module, lambda examples: forward(0, examples), layers, reduction)
     chunk_size(found, budget, probe.n)
     layer_groups(found, budget, probe.n)
-    return Watched(module, probe, predict, found, reduction, budget, seed), max(widths[0], 2)
+    return Watched(forward, found, reduction, budget, seed), max(width, 2)
 
 
 def _largest(watched: Watched) -> tuple[int, int]:

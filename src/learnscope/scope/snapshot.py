@@ -17,9 +17,10 @@ from learnscope.observables.spectra import as_matrix, singular_values
 from learnscope.observables.units import UnitStatistics
 from learnscope.randomness import generator
 from learnscope.scope.capture import Captured, capture, chunk_size, layer_groups
+from learnscope.scope.forward import Forward
 from learnscope.scope.isolation import undisturbed
 from learnscope.scope.layers import Layer, Reduction
-from learnscope.scope.probe import Predict, Probe
+from learnscope.scope.probe import Probe
 
 NEIGHBOURS = 20
 EXPLAINED_VARIANCE = 0.99
@@ -31,9 +32,7 @@ class Watched:
     """What stays the same over all snapshots of one run.
 
     Attributes:
-        model: the module, without any compiled wrapper.
-        probe: the examples.
-        predict: how outputs are computed from the model and the inputs.
+        forward: runs the module, without any compiled wrapper, on the probe.
         layers: the layers in view.
         reduction: how positions of an activation are reduced.
         budget: bytes for activations at any one time.
@@ -41,14 +40,22 @@ class Watched:
         simple_predictions: what simpler models answer on the probe.
     """
 
-    model: nn.Module
-    probe: Probe
-    predict: Predict
+    forward: Forward
     layers: tuple[Layer, ...]
     reduction: Reduction
     budget: int
     seed: int = 0
     simple_predictions: tuple[SimplePrediction, ...] = ()
+
+    @property
+    def model(self) -> nn.Module:
+        """The module."""
+        return self.forward.model
+
+    @property
+    def probe(self) -> Probe:
+        """The examples."""
+        return self.forward.probe
 
 
 @dataclass
@@ -165,4 +172,4 @@ class Snapshot:
         watched = self.watched
         rows = chunk_size(watched.layers, watched.budget, watched.probe.n)
         with undisturbed(watched.model):
-            return capture(watched.model, watched.probe, watched.predict, group, watched.reduction, rows)
+            return capture(watched.forward, group, watched.reduction, rows)

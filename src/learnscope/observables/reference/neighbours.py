@@ -16,9 +16,9 @@ def nearest_neighbours(h: Tensor, k: int) -> tuple[Tensor, Tensor]:
     h = h.double()
     distances, indices = [], []
     for i in range(len(h)):
-        row = (h - h[i]).square().sum(dim=1).sqrt()
+        row = (h - h[i]).square().sum(dim=1)
         others = [j for j in range(len(h)) if j != i]
         nearest = sorted(others, key=lambda j: (float(row[j]), j))[:k]
-        distances.append(row[nearest])
+        distances.append(row[nearest].sqrt())
         indices.append(torch.tensor(nearest))
     return torch.stack(distances), torch.stack(indices)

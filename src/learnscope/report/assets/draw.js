@@ -62,12 +62,13 @@ const Draw = (() => {
     const faint = series.style === "faint";
     const few = series.y.filter((v) => v !== null).length <= 70 && count <= 7 && chart.x.scale !== "log";
     const colour = Look.colour(series.colour);
+    const { paper } = Look.theme();
     const sure = (k) => !series.converged || series.converged[k];
     return {
       type: "scatter", x: x.at, y: series.y, name: Look.plain(series.name), opacity: faint ? 0.4 : 1,
       mode: few && !faint && series.style !== "dashed" ? "lines+markers" : series.converged ? "lines+markers" : "lines",
       line: { color: colour, width: faint ? 1.5 : count > 7 ? 1.4 : 2, dash: series.style === "dashed" ? "6px,4px" : faint ? "2px,3px" : "solid" },
-      marker: { color: colour, size: few ? 5.5 : 4, symbol: series.y.map((_, k) => (sure(k) ? "circle" : "circle-open")) },
+      marker: { color: series.y.map((_, k) => (sure(k) ? colour : paper)), size: few ? 6 : 4.5, line: { color: colour, width: series.converged ? 1.5 : 0 } },
       text: series.y.map((v, k) => `${Look.plain(series.name)}<br>${Look.plain(x.say(k))}: ${said(series, k)}`),
       hoverinfo: "text", connectgaps: false,
       ...(series.low && chart.x.scale === "names" && !faint ? { error_y: bars(series, colour) } : {}),
@@ -158,6 +159,7 @@ const Draw = (() => {
     const dense = steps.ticks.tickvals.length * 42 > width - 60;
     const kept = steps.ticks.tickvals.map((_, k) => k).filter((k) => !dense || k < 1 || k % 2 === 1);
     return axis(title, {
+      minor: { tickvals: steps.ticks.minor, ticks: "outside", ticklen: 2, tickcolor: Look.theme().rule },
       tickvals: kept.map((k) => steps.ticks.tickvals[k]), ticktext: kept.map((k) => steps.ticks.ticktext[k]), tickangle: 0, range: [border[0], border[border.length - 1]],
     });
   }
@@ -205,12 +207,13 @@ const Draw = (() => {
     const view = choice.views[chart.slider ? state.frame : 0];
     const { ink, paper, rule, faint } = Look.theme();
     const data = view.series ? lines(chart, choice, view, state.hidden) : view.cells ? cells(chart, choice, view, exported) : points(chart, view, state.hidden);
+    const height = view.places ? Math.min(chart.height, width + 20) : chart.height; // nearly square where it is narrow
     const layout = {
-      width, height: chart.height, margin: { l: 58, r: 14, t: 8, b: 48 }, showlegend: Boolean(exported) && !view.cells, font: { family: Look.font, size: 12, color: ink },
+      width, height, margin: { l: 58, r: 14, t: 8, b: 48 }, showlegend: Boolean(exported) && !view.cells, font: { family: Look.font, size: 12, color: ink },
       paper_bgcolor: exported ? paper : "rgba(0,0,0,0)", plot_bgcolor: view.cells ? faint : "rgba(0,0,0,0)", hovermode: "closest", hoverdistance: 30,
       hoverlabel: { bgcolor: paper, bordercolor: rule, font: { color: ink, size: 12 }, align: "left", namelength: -1 },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      xaxis: horizontalAxis(chart, view, width), yaxis: verticalAxis(choice, view, width, chart.height),
+      xaxis: horizontalAxis(chart, view, width), yaxis: verticalAxis(choice, view, width, height),
     };
     return { data, layout };
   }

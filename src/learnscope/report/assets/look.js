@@ -80,7 +80,11 @@ const Look = (() => {
         if (place >= low - 1e-9 && place <= high + 1e-9) ticks.push([place, integer(factor * 10 ** power)]);
       }
     }
-    return { tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => t[1]) };
+    const minor = [];
+    for (let power = Math.floor(low); power <= Math.ceil(high); power++) {
+      for (let factor = 2; factor < 10; factor++) minor.push(power + Math.log10(factor));
+    }
+    return { tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => t[1]), minor: minor.filter((p) => p > low && p < high) };
   }
 
   // Every k-th of n places, so that labels keep a distance of `least` pixels.

@@ -34,7 +34,8 @@
     addChoice(panel) {
       const options = this.chart.choices.map((choice, k) => element("option", { value: k, textContent: Look.short(choice.name, 48), selected: k === panel.choice }));
       const select = element("select", { onchange: () => { panel.choice = Number(select.value); this.legend(); this.draw(); } }, ...options);
-      panel.node.querySelector(".choice").append(element("label", {}, this.chart.choiceName, select));
+      const place = this.panels.length > 1 ? panel.node.querySelector(".choice") : this.node.querySelector(".slider");
+      place.append(element("label", {}, this.chart.choiceName, select));
     }
 
     addSlider() {
@@ -82,6 +83,7 @@
       this.visible = true;
       return Promise.all(this.panels.map((panel) => {
         const { data, layout } = Draw.drawing(this.chart, this.state(panel), panel.plot.clientWidth);
+        panel.plot.style.height = `${layout.height}px`;
         return Plotly.react(panel.plot, data, layout, { displayModeBar: false, doubleClick: "reset" });
       }));
     }
@@ -139,17 +141,16 @@
   function rampKey(from, low, high, title = "") {
     const bar = element("span", { className: "ramp" });
     bar.style.background = Look.ramp(from);
-    const words = [title, low].filter(Boolean).join(": ");
-    return element("span", { className: "key" }, element("span", { textContent: Look.short(words, 30), title: words }), bar, element("span", { textContent: Look.short(high, 24), title: high }));
+    const said = (text) => element("span", { textContent: Look.short(text, 24), title: text });
+    const scale = element("span", { className: "scale" }, said(low), bar, said(high));
+    return element("span", { className: "key" }, ...(title ? [element("span", { textContent: title })] : []), scale);
   }
 
   function cellKeys(choice, view) {
     const { title, range } = choice.colours;
     const keys = [rampKey(Look.viridis, Look.number(range[0]), Look.number(range[1]), title)];
     if (view.marks.length) {
-      const ring = svg(DOTS.circle, "#ffffff");
-      ring.firstChild.setAttribute("stroke", Look.isDark() ? "#ffffff" : "#1c2026");
-      ring.firstChild.setAttribute("stroke-width", "1.5");
+      const ring = svg(DOTS.circle, Look.theme().ink, 'fill="none" stroke-width="1.5"');
       keys.push(element("span", { className: "key" }, ring, element("span", { textContent: view.markName })));
     }
     if (view.cells.some((row) => row.includes(null))) keys.push(element("span", { className: "key" }, element("span", { className: "blank" }), element("span", { textContent: "not measured" })));

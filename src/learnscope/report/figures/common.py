@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from learnscope.report.chart import Axis, Cells, Choice, ColourScale, Lines, Series, Slider, category
-from learnscope.report.thinning import MOST_COLUMNS, MOST_FRAMES, omitted, spread
+from learnscope.report.thinning import MOST_CELLS, MOST_COLUMNS, MOST_FRAMES, omitted, spread
 
 STEP_TITLE = "optimiser steps (log scale; 0 is before training)"
 HOLLOW = "Hollow markers: the estimate cannot be taken at its word (see the end of the page)."
@@ -37,18 +37,18 @@ def sources(data: xr.Dataset, *names: str) -> str:
     return "; ".join(dict.fromkeys(source for source in found if source))
 
 
-def columns(data: xr.Dataset) -> tuple[np.ndarray, Axis, tuple[str, ...]]:
-    """Return which steps a line or heat map over steps shows, its axis, and a note if some are left out."""
+def columns(data: xr.Dataset, rows: int = 1) -> tuple[np.ndarray, Axis, tuple[str, ...]]:
+    """Return which steps lines or a heat map of so many rows show, their axis, and a note if some are left out."""
     steps = data["step"].values
-    index = spread(len(steps), MOST_COLUMNS)
+    index = spread(len(steps), min(MOST_COLUMNS, max(MOST_CELLS // rows, 40)))
     axis = Axis("step", STEP_TITLE, "step", steps[index])
     return index, axis, omitted(len(index), len(steps), "measured steps")
 
 
-def frames(data: xr.Dataset, most: int = MOST_FRAMES) -> tuple[np.ndarray, Slider, tuple[str, ...]]:
-    """Return which steps a slider runs over, the slider, and a note if some are left out."""
+def frames(data: xr.Dataset, most: int) -> tuple[np.ndarray, Slider, tuple[str, ...]]:
+    """Return which steps a slider runs over, at most 40 and at least 2; the slider; and a note if some are left out."""
     steps = data["step"].values
-    index = spread(len(steps), most)
+    index = spread(len(steps), min(MOST_FRAMES, max(most, 2)))
     return index, Slider("step", steps[index]), omitted(len(index), len(steps), "measured steps")
 
 

@@ -7,6 +7,7 @@ import xarray as xr
 
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines
 from learnscope.report.figures.common import by_depth, frames, has, hollow_note, names_of, sources, top
+from learnscope.report.thinning import MOST_CELLS
 
 ESTIMATORS = {
     "intrinsic_dimension_likelihood": "TwoNN, maximum likelihood",
@@ -34,7 +35,7 @@ def dimension(data: xr.Dataset) -> Figure | None:
     estimators = {name: title for name, title in ESTIMATORS.items() if has(data, name)}
     if not estimators:
         return None
-    index, slider, notes = frames(data)
+    index, slider, notes = frames(data, MOST_CELLS // data.sizes["layer"])
     layers = Axis("layer", "layer, from input to output", "names", names_of(data, "layer"))
     choices = tuple(choice for name, title in estimators.items() for choice in _choices(data, index, name, title))
     series = [s for choice in choices for view in choice.views if isinstance(view, Lines) for s in view.series]

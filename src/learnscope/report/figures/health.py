@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from learnscope.report.chart import Caption, Chart, Choice, ColourScale, Figure
-from learnscope.report.figures.common import columns, has, layer_cells, long_name, rows_height, sources
+from learnscope.report.figures.common import columns, has, layer_cells, rows_height, sources
 
 SHARES = {
     "dead_share": "dead units",
@@ -17,25 +17,22 @@ DEFINITIONS = (
     (
         "Dead, saturated",
         "A unit is dead if its output is the same for every probe example and position; an activation is saturated if "
-        "it lies within 5 % of an edge of a bounded range.",
+        "it lies within 5% of an edge of a bounded range.",
     ),
 )
 
 
 def health(data: xr.Dataset) -> Figure | None:
     """Draw layers x steps heat maps of the size of activations and of the share of dead and saturated units."""
-    index, axis, notes = columns(data) if data.sizes.get("step") else (np.array([]), None, ())
-    if axis is None:
+    shares = {name: title for name, title in SHARES.items() if has(data, name)}
+    if not shares and not has(data, "activation_rms"):
         return None
-    choices: list[Choice] = []
-    if has(data, "activation_rms"):
-        choices.append(_size(data, index))
-    for name, title in SHARES.items():
-        if has(data, name) and (name != "nonfinite_share" or bool((data[name] > 0).any())):
-            colours = ColourScale(f"share of {title}", 0.0, 1.0)
-            choices.append(layer_cells(data, name, title, index, colours))
-    if not choices:
-        return None
+    if "nonfinite_share" in shares and not (data["nonfinite_share"] > 0).any():
+        shares.pop("nonfinite_share")
+    index, axis, notes = columns(data, data.sizes["layer"])
+    choices = [_size(data, index)] if has(data, "activation_rms") else []
+    for name, title in shares.items():
+        choices.append(layer_cells(data, name, title, index, ColourScale(f"share of {title}", 0.0, 1.0)))
     return Figure(
         "health",
         "Whether signals pass: size of activations and dead units",
@@ -45,7 +42,7 @@ def health(data: xr.Dataset) -> Figure | None:
             "measured.",
             look_for="Sizes that change by powers of ten along a column (vanishing or exploding with depth) or along a row "
             "(drifting in training), and layers where many units are dead.",
-            source=sources(data, *SHARES) or "; ".join(long_name(data, n) for n in ("dead_share",) if n in data),
+            source=sources(data, "activation_rms", *SHARES),
             notes=notes,
         ),
         charts=(Chart(axis, tuple(choices), height=rows_height(data.sizes["layer"])),),

@@ -16,7 +16,7 @@ DEFINITIONS = (
     (
         "Learning time",
         "Of an example: the first measured step from which it is answered correctly to the end. Of a class: the first "
-        "from which 90 % of its examples stay correct. The true times lie between the previous measured step and "
+        "from which 90% of its examples stay correct. The true times lie between the previous measured step and "
         "this one.",
     ),
     (
@@ -31,7 +31,7 @@ def learning_times(data: xr.Dataset) -> Figure | None:
     """Draw the accuracy of each class over the steps with its learning time, and the hardest examples."""
     if not has(data, "correct", "label") or "class_learning_time" not in data:
         return None
-    index, axis, notes = columns(data)
+    index, axis, notes = columns(data, min(data.sizes["class"], MOST_CLASSES))
     order = _order(data)
     if len(order) > MOST_CLASSES:
         notes += (f"Drawn are the {MOST_CLASSES} classes of {len(order)} that were learned last.",)
@@ -47,7 +47,7 @@ def learning_times(data: xr.Dataset) -> Figure | None:
         "When each class was learned, and the hardest examples",
         Caption(
             shows="Share of each class's probe examples answered correctly; classes in the order in which they were "
-            "learned, the first on top. Circles mark the step from which 90 % of a class stay correct. Below, single "
+            "learned, the first on top. Circles mark the step from which 90% of a class stay correct. Below, single "
             "examples that gave trouble.",
             look_for="Classes without a circle were never learned for good. Look at the hardest examples: are they "
             "ambiguous, mislabelled, or of a kind of their own?",

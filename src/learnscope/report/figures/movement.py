@@ -26,7 +26,7 @@ def movement(data: xr.Dataset) -> Figure | None:
     matrices = np.flatnonzero(np.isin(names, names_of(data, "weight"))) if "weight" in data.coords else np.array([])
     kept = matrices if len(matrices) else np.arange(len(names))
     drawn = kept[spread(len(kept), MOST_WEIGHTS)]
-    index, axis, notes = columns(data)
+    index, axis, notes = columns(data, len(drawn))
     notes += omitted(len(drawn), len(kept), "weights")
     if len(kept) < len(names):
         notes += ("Biases and other vectors are left out of the drawing; they are in the record.",)

@@ -30,11 +30,17 @@ def progress(data: xr.Dataset) -> Figure | None:
     logged = sorted(str(name) for name in data.data_vars if str(name).startswith("logged_") and has(data, str(name)))
     charts = [*_loss(shown, axis, logged), *_accuracy(shown, axis), *_margins(shown, axis)]
     others = [name for name in logged if name != "logged_loss" or not has(data, "probe_loss")]
-    charts += [_logged(shown, axis, name) for name in others[:MOST_LOGGED]]
+    varying = [name for name in others if np.nanmax(data[name].values) > np.nanmin(data[name].values)]
+    charts += [_logged(shown, axis, name) for name in varying[:MOST_LOGGED]]
     if not charts:
         return None
-    if len(others) > MOST_LOGGED:
-        notes += (f"Of {len(others)} logged scalars {MOST_LOGGED} are drawn.",)
+    if len(varying) > MOST_LOGGED:
+        notes += (f"Of {len(varying)} logged scalars that vary, {MOST_LOGGED} are drawn.",)
+    notes += tuple(
+        f"Logged {name.removeprefix('logged_')} was {np.nanmax(data[name].values):.4g} throughout."
+        for name in others
+        if name not in varying
+    )
     return Figure(
         "progress",
         "Progress on the probe",
@@ -61,7 +67,12 @@ def _loss(data: xr.Dataset, axis: Axis, logged: list[str]) -> list[Chart]:
     wide = values.min() > 0 and values.max() > WIDE * values.min()
     units = str(data["probe_loss"].attrs.get("units", ""))
     title = f"loss ({units})" if units not in ("", "1") else "loss"
-    return [_chart("Loss", axis, Axis("loss", title, "log" if wide else "linear"), tuple(series))]
+    y = (
+        Axis("loss", title, "log", range=(float(values.min()) / 1.3, float(values.max()) * 1.3))
+        if wide
+        else Axis("loss", title)
+    )
+    return [_chart("Loss", axis, y, tuple(series))]
 
 
 def _accuracy(data: xr.Dataset, axis: Axis) -> list[Chart]:
@@ -85,8 +96,8 @@ def _margin(data: xr.Dataset, name: str, title: str) -> Choice:
 
     series = (
         Series("median and quartiles", at(0.5), category(0), low=at(0.25), high=at(0.75)),
-        Series("5 % and 95 %", at(0.05), category(2), style="dashed"),
-        Series("95 %", at(0.95), category(2), style="dashed"),
+        Series("5% quantile", at(0.05), category(3), style="dashed"),
+        Series("95% quantile", at(0.95), category(2), style="dashed"),
     )
     return Choice(title, Axis(title, title), (Lines(series),))
 

@@ -7,6 +7,7 @@ import xarray as xr
 
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure
 from learnscope.report.figures.common import by_depth, frames, has, names_of, sources
+from learnscope.report.thinning import MOST_CELLS
 
 READOUTS = {"linear_probe_accuracy": "linear probe", "knn_accuracy": "5 nearest neighbours"}
 RATIO = "class_variance_ratio"
@@ -24,7 +25,7 @@ def separability(data: xr.Dataset) -> Figure | None:
     readouts = {name: title for name, title in READOUTS.items() if has(data, name)}
     if not readouts and not has(data, RATIO):
         return None
-    index, slider, notes = frames(data)
+    index, slider, notes = frames(data, MOST_CELLS // data.sizes["layer"])
     choices: tuple[Choice, ...] = ()
     if readouts:
         axis = Axis("accuracy", "accuracy (share of the probe)", range=(0.0, 1.02))

@@ -31,7 +31,7 @@ def settling(data: xr.Dataset) -> Figure | None:
     measures = {name: title for name, title in MEASURES.items() if has(data, name)}
     if not measures or data.sizes["step"] < 2:
         return None
-    index, axis, notes = columns(data)
+    index, axis, notes = columns(data, data.sizes["layer"])
     marked = "cka_to_final" in measures
     choices = tuple(_choice(data, name, title, index) for name, title in measures.items())
     circles = f" With CKA, circles mark the step from which a layer stays at {SETTLED} or above." if marked else ""

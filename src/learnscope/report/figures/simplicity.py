@@ -12,7 +12,7 @@ DEFINITIONS = (
     (
         "I(F;Y), I(L;Y)",
         "Mutual information, in bits, between the label Y and the hard predictions of the network F or of the simpler "
-        "model L on the probe; corrected for bias, with 95 % bootstrap intervals over the examples.",
+        "model L on the probe; corrected for bias, with 95% bootstrap intervals over the examples.",
     ),
     (
         "μ(F;L) = I(F;Y) - I(F;Y|L)",
@@ -39,7 +39,7 @@ def simplicity(data: xr.Dataset) -> Figure | None:
         f"What {model} explains of what the network knows",
         Caption(
             shows=f"Information about the label in the hard predictions of the network, F, and of {model}, L, on the "
-            f"{data.sizes.get('example', 0):,} examples of the probe. Bands are 95 % bootstrap intervals.",
+            f"{data.sizes.get('example', 0):,} examples of the probe. Bands are 95% bootstrap intervals.",
             look_for=f"As long as the explained part runs along with what the network knows, the network's answers hold "
             f"little that {model} could not say; where the two part, it learns something beyond. If the explained part "
             "stays at the dashed line to the end, what was learned first was kept.",
