@@ -64,7 +64,9 @@ def _print(scope: ls.Scope, training: float, before: float) -> None:
     print(f"  {'setting up':22s}{before * 1e3:9.1f} ms once         {before / training:8.2%} of training")
     total = (measuring + before) / training
     verdict = "within" if total <= TARGET else "ABOVE"
-    print(f"  training {training:.1f} s, scope {measuring + before:.1f} s: overhead {total:.1%}, {verdict} {TARGET:.0%}")
+    print(
+        f"  training {training:.1f} s, scope {measuring + before:.1f} s: overhead {total:.1%}, {verdict} {TARGET:.0%}"
+    )
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import argparse
 
 import numpy as np
 import torch
-from timing import Timing, heading, largest_relative_difference, line, timed
 
 from learnscope.observables.canonical_correlation import principal_basis, svcca
+from timing import Timing, heading, largest_relative_difference, line, timed
 
 VARIANCE = 0.99
 

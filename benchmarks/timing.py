@@ -40,6 +40,13 @@ def timed(function: Callable[[], Any], repeats: int = 3) -> Timing:
     return Timing(statistics.median(walls), statistics.median(processors), result)
 
 
+def race(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> tuple[Timing, Timing]:
+    """Time two functions in turn, so that other work on the machine hits both, and return the median of each."""
+    rounds = [(timed(ours, 1), timed(theirs, 1)) for _ in range(repeats)]
+    middle = [sorted(timings, key=lambda timing: timing.wall)[repeats // 2] for timings in zip(*rounds, strict=True)]
+    return middle[0], middle[1]
+
+
 def largest_relative_difference(ours: Any, theirs: Any) -> float:
     """Return max |a − b| / max |b|."""
     a, b = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)

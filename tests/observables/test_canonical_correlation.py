@@ -85,6 +85,16 @@ def test_vectors_stay_orthonormal_in_float32_when_everything_is_kept():
     torch.testing.assert_close(gram, torch.eye(len(gram)), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e25, 1e36])
+def test_squares_neither_overflow_nor_vanish(scale):
+    h, other = activations(50, 6, dtype=torch.float32) / 100, principal_basis(activations(50, 5))
+    plain, scaled = principal_basis(h), principal_basis(h * scale)
+    torch.testing.assert_close(svcca(scaled, other), svcca(plain, other), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        scaled.singular_values.double() / scale, plain.singular_values.double(), rtol=1e-4, atol=0
+    )
+
+
 def test_dead_copied_and_offset_units_change_nothing():
     h, other = activations(50, 6), principal_basis(activations(50, 5))
     spoiled = torch.cat([h + 1e4, torch.zeros(50, 2), torch.full((50, 1), 0.1)], dim=1)

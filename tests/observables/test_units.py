@@ -36,8 +36,10 @@ def test_a_unit_that_is_constant_but_not_zero_is_dead_too():
     assert unit_statistics(h).dead_share == 0.5
 
 
-def test_saturation_counts_both_edges_of_the_range():
-    h = torch.tensor([-0.99, -0.5, 0.0, 0.95]).reshape(4, 1, 1)
+def test_a_unit_is_saturated_when_nine_tenths_of_its_activations_lie_at_either_edge():
+    nine_of_ten = torch.tensor([-0.99] * 5 + [0.95] * 4 + [0.0])
+    eight_of_ten = torch.tensor([-0.99] * 4 + [0.95] * 4 + [0.0] * 2)
+    h = torch.stack([nine_of_ten, eight_of_ten], dim=1).unsqueeze(-1)
     assert unit_statistics(h, (-1.0, 1.0)).saturated_share == 0.5
     assert math.isnan(unit_statistics(h).saturated_share)
 

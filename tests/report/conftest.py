@@ -14,7 +14,9 @@ STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 SOURCE = "Somebody 2020"
 
 
-def variable(dims: Sequence[str], values: Any, long_name: str = "", units: str = "1", source: str = SOURCE) -> xr.Variable:
+def variable(
+    dims: Sequence[str], values: Any, long_name: str = "", units: str = "1", source: str = SOURCE
+) -> xr.Variable:
     return xr.Variable(tuple(dims), np.asarray(values), {"long_name": long_name, "units": units, "source": source})
 
 
@@ -43,7 +45,9 @@ class Synthetic:
             self._progress()
         if self.task == "classification":
             self._classification()
-        self.variables["input"] = variable(["example", *(f"input_{k}" for k in range(1, len(self.image) + 1))], self._inputs())
+        self.variables["input"] = variable(
+            ["example", *(f"input_{k}" for k in range(1, len(self.image) + 1))], self._inputs()
+        )
         coords: dict[str, Any] = {
             "step": self.steps,
             "layer": self.layers,
@@ -131,7 +135,9 @@ class Synthetic:
         self.variables["class_variance_ratio"] = variable(["step", "layer"], self._by_layer(5, 0.1))
         quantiles = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
         self.variables["margin"] = variable(["step", "quantile"], np.outer(self.progress + 0.1, quantiles))
-        self.variables["normalised_margin"] = variable(["step", "quantile"], np.outer(self.progress + 0.1, quantiles / 50))
+        self.variables["normalised_margin"] = variable(
+            ["step", "quantile"], np.outer(self.progress + 0.1, quantiles / 50)
+        )
         self._information()
 
     def _information(self) -> None:

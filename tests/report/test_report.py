@@ -69,7 +69,13 @@ def test_every_finding_of_the_rules_refers_to_a_figure_of_the_page(record):
 def test_captions_carry_the_source_and_the_page_the_set_up(record, tmp_path):
     text = without_scripts(text_of(record(), tmp_path))
     assert "Source: Somebody 2020." in text
-    for fact in ("synthetic", "1,234 parameters", "30 examples, 3 classes", "100 training examples", "did not converge"):
+    for fact in (
+        "synthetic",
+        "1,234 parameters",
+        "30 examples, 3 classes",
+        "100 training examples",
+        "did not converge",
+    ):
         assert fact in text
     assert "abcdef" not in text
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from learnscope.errors import InputError
-from learnscope.observables.features import as_matrix, centred
+from learnscope.observables.features import as_matrix, centred, unit_scale
 from learnscope.observables.similarity import alignment, debiased_hsic, own_hsic
 
 # Below this ratio of singular values, rounding of float32 products would show in the vectors.
@@ -68,16 +68,20 @@ def principal_basis(h: Tensor, *, variance: float = 0.99, most: int | None = Non
         raise InputError(f"variance = {variance} was asked for, but a share between 0 and 1 is needed, such as 0.99")
     if most is not None and most < 1:
         raise InputError(f"most = {most} components were asked for, but at least 1 is needed")
-    x = centred(h)
+    x, scale = unit_scale(centred(h))
+    narrow = h.dtype != torch.float64
+    if narrow and not bool(torch.isfinite(scale)):
+        x, scale, narrow = *unit_scale(centred(h.double())), False
     values, vectors, explained = _decomposed(x, variance, most)
-    if h.dtype != torch.float64 and (not len(values) or values[-1] < SINGLE_PRECISION_RANGE * values[0]):
-        x = centred(h.double())
+    if narrow and (not len(values) or values[-1] < SINGLE_PRECISION_RANGE * values[0]):
+        x, scale = unit_scale(centred(h.double()))
         values, vectors, explained = _decomposed(x, variance, most)
     if h.shape[1] <= h.shape[0]:
         left, loadings = x @ (vectors / values).to(x.dtype), values[:, None] * vectors.mT
     else:
         left, loadings = vectors, vectors.mT.to(x.dtype) @ x
-    return Basis(left.to(h.dtype), values.to(h.dtype), loadings.to(h.dtype), explained)
+    scale = scale.double()
+    return Basis(left.to(h.dtype), (values * scale[0, 0]).to(h.dtype), (loadings * scale).to(h.dtype), explained)
 
 
 def _decomposed(x: Tensor, variance: float, most: int | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -107,3 +107,21 @@ def centred(h: Tensor) -> Tensor:
     n = h.shape[-2]
     shifted = h - h.sum(dim=-2, keepdim=True) / n
     return shifted.sub_(shifted.sum(dim=-2, keepdim=True) / n)
+
+
+def unit_scale(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x over its largest magnitude, so that squares neither overflow nor vanish, and that magnitude.
+
+    Args:
+        x: [..., n, d] float32 or float64.
+
+    Returns:
+        [..., n, d], and the magnitude [..., 1, 1], 1 where all is zero.
+
+    Examples:
+        >>> unit_scale(torch.tensor([[2.0, -4.0]]))
+        (tensor([[ 0.5000, -1.0000]]), tensor([[4.]]))
+    """
+    largest = torch.maximum(x.amax(dim=(-2, -1), keepdim=True), -x.amin(dim=(-2, -1), keepdim=True))
+    largest = torch.where(largest == 0, 1.0, largest)
+    return x / largest, largest

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from learnscope.estimate import Estimate
 from learnscope.observables.canonical_correlation import padded
+from learnscope.observables.influence import class_variance_ratio_error, participation_ratio_error
 from learnscope.observables.intrinsic_dimension import intrinsic_dimensions
 from learnscope.observables.observable import Need, State, Task, estimate_variables, variable
 from learnscope.observables.probes import knn_accuracy, linear_probe_accuracy
@@ -105,11 +106,16 @@ class Separability:
         variables |= estimate_variables(
             "knn_accuracy", knn, ["layer"], long_name="accuracy of 5 nearest neighbours, leave-one-out"
         )
+        errors = [
+            _where_finite(state, layer, lambda layer=layer: class_variance_ratio_error(state.features(layer), y))
+            for layer in layers
+        ]
+        long_name = "variance within classes over variance between classes"
         variables["class_variance_ratio"] = variable(
-            torch.stack(ratios),
-            ["layer"],
-            long_name="variance within classes over variance between classes",
-            source="Papyan, Han, Donoho 2020 (arXiv:2008.08186)",
+            torch.stack(ratios), ["layer"], long_name=long_name, source="Papyan, Han, Donoho 2020 (arXiv:2008.08186)"
+        )
+        variables["class_variance_ratio_standard_error"] = variable(
+            torch.stack(errors), ["layer"], long_name=f"standard error of the {long_name}"
         )
         return xr.Dataset(variables, coords={"layer": layers})
 
@@ -148,7 +154,7 @@ class PrincipalComponents:
         """Measure every layer in view; NaN where activations are not finite."""
         layers = list(state.layers)
         parts = [self._layer(state, layer) for layer in layers]
-        vectors, scales, loadings, explained, ratios = (torch.stack(part) for part in zip(*parts, strict=True))
+        vectors, scales, loadings, explained, ratios, errors = (torch.stack(part) for part in zip(*parts, strict=True))
         return xr.Dataset(
             {
                 "basis": variable(
@@ -171,6 +177,9 @@ class PrincipalComponents:
                     long_name="participation ratio (tr C)² / tr C² of the covariance C",
                     source="Gao et al. 2017",
                 ),
+                "participation_ratio_standard_error": variable(
+                    errors, ["layer"], long_name="standard error of the participation ratio"
+                ),
             },
             coords={"layer": layers},
         )
@@ -178,9 +187,10 @@ class PrincipalComponents:
     def _layer(self, state: State, layer: str) -> Sequence[Tensor]:
         n = len(state.features(layer))
         if not is_finite(state, layer):
-            shapes = [(n, self.components), (self.components,), (self.components, self.units), (), ()]
+            shapes = [(n, self.components), (self.components,), (self.components, self.units), (), (), ()]
             return [torch.full(shape, torch.nan) for shape in shapes]
         basis = padded(state.basis(layer), self.components, self.units)
-        ratio = participation_ratio(state.features(layer))
-        parts = (basis.vectors, basis.singular_values, basis.loadings, basis.explained, ratio)
+        features = state.features(layer)
+        ratio, error = participation_ratio(features), participation_ratio_error(features)
+        parts = (basis.vectors, basis.singular_values, basis.loadings, basis.explained, ratio, error)
         return [part.double().cpu() if part.ndim < 2 else part.float().cpu() for part in parts]

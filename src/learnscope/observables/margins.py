@@ -37,6 +37,28 @@ def margins(outputs: Tensor, y: Tensor) -> Tensor:
     return (own.squeeze(-1)) - others.amax(-1)
 
 
+def quantile_errors(values: Tensor, points: Tensor) -> Tensor:
+    """Return the standard errors of quantiles, from the values that a binomial standard deviation lies away.
+
+    Half of Q(p + s) - Q(p - s) with s = √(p (1 - p) / n), p ± s kept within [0, 1] (Woodruff 1952).
+
+    Args:
+        values: [n].
+        points: [k] the probabilities p.
+
+    Returns:
+        [k], in the units and dtype of ``values``.
+
+    Examples:
+        >>> quantile_errors(torch.arange(101.0), torch.tensor([0.5]))
+        tensor([4.9752])
+    """
+    step = (points * (1 - points) / len(values)).sqrt()
+    return (
+        torch.quantile(values, (points + step).clamp(max=1)) - torch.quantile(values, (points - step).clamp(min=0))
+    ) / 2
+
+
 def log_spectral_product(spectral_norms: Mapping[str, float]) -> float:
     """Return Σ_l log ‖W_l‖, the logarithm of the product of the spectral norms; -inf if one is zero."""
     return sum(math.log(norm) if norm > 0 else -math.inf for norm in spectral_norms.values())
@@ -70,6 +92,9 @@ class Margins:
         return xr.Dataset(
             {
                 "margin": variable(quantiles, ["quantile"], long_name="margin f_y - max of the others", source=SOURCE),
+                "margin_standard_error": variable(
+                    quantile_errors(values, points), ["quantile"], long_name="standard error of the margin's quantile"
+                ),
                 "normalised_margin": variable(
                     quantiles * math.exp(-log_product) if math.isfinite(log_product) else quantiles * torch.nan,
                     ["quantile"],

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from learnscope.errors import InputError
-from learnscope.observables.features import as_classes, centred
+from learnscope.observables.features import as_classes, centred, unit_scale
 
 
 def participation_ratio(h: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def participation_ratio(h: Tensor) -> Tensor:
     """
     if h.ndim < 2 or 0 in h.shape[-2:]:
         raise InputError(f"features of shape {tuple(h.shape)} were given, but [..., examples, features] is needed")
-    x = _unit_scale(centred(h))
+    x = unit_scale(centred(h))[0]
     gram = x.mT @ x if x.shape[-1] <= x.shape[-2] else x @ x.mT
     trace = torch.linalg.vector_norm(x, dim=(-2, -1), dtype=torch.float64).square()
     return trace.square() / torch.linalg.vector_norm(gram, dim=(-2, -1), dtype=torch.float64).square()
@@ -64,7 +64,7 @@ def class_variance_ratio(h: Tensor, y: Tensor) -> Tensor:
     if h.ndim < 2 or 0 in h.shape[-2:]:
         raise InputError(f"features of shape {tuple(h.shape)} were given, but [..., examples, features] is needed")
     classes, count = as_classes(y.to(h.device), h.shape[-2])
-    x = _unit_scale(centred(h.double()))
+    x = unit_scale(centred(h.double()))[0]
     if count < 2:
         return torch.full(h.shape[:-2], torch.nan, dtype=torch.float64, device=h.device)
     sizes = classes.bincount().double()
@@ -73,9 +73,3 @@ def class_variance_ratio(h: Tensor, y: Tensor) -> Tensor:
     between = (sizes * means.square().sum(-1)).sum(-1)
     within = (x - means[..., classes, :]).square().sum((-2, -1))
     return within / between
-
-
-def _unit_scale(x: Tensor) -> Tensor:
-    """Return x over its largest magnitude, so that squares neither overflow nor vanish; zeros stay."""
-    largest = x.abs().amax(dim=(-2, -1), keepdim=True)
-    return x / torch.where(largest > 0, largest, 1.0)

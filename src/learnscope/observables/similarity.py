@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from learnscope.errors import InputError
-from learnscope.observables.features import centred
+from learnscope.observables.features import centred, unit_scale
 
 FEWEST_EXAMPLES = 4
 
@@ -143,9 +143,7 @@ def _pairwise_energy(layers: Sequence[Tensor]) -> Tensor:
 
 def _prepared(h: Tensor) -> Tensor:
     """Return centred features of unit scale with at most n columns and the same Gram matrix up to that scale."""
-    x = centred(h)
-    largest = x.abs().amax(dim=(-2, -1), keepdim=True)
-    x = x / torch.where(largest > 0, largest, 1.0)
+    x, _ = unit_scale(centred(h))
     if x.shape[-1] <= x.shape[-2]:
         return x
     finite = torch.isfinite(x).all(dim=-1).all(dim=-1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from learnscope.observables.observable import Need, State, Task, variable
 
 SATURATION_MARGIN = 0.05  # share of the activation's range that counts as its edge
+SATURATED = 0.9  # share of a unit's activations at an edge from which the unit counts as saturated
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,10 @@ class UnitStatistics:
 
     @property
     def saturated_share(self) -> float:
-        """Mean share of activations within 5 % of an edge of the range; NaN for an unbounded layer."""
+        """Share of the units with 90 % of their activations at an edge of the range; NaN for an unbounded layer."""
         if self.saturated is None or not self.count:
             return float("nan")
-        return float((self.saturated.double() / self.count).mean())
+        return float((self.saturated >= SATURATED * self.count).double().mean())
 
 
 def unit_statistics(activations: Tensor, bounds: tuple[float, float] | None = None) -> UnitStatistics:
@@ -142,7 +143,7 @@ class Units:
                 "saturated_share": variable(
                     [s.saturated_share for s in statistics],
                     ["layer"],
-                    long_name="share of activations within 5 % of an edge of a bounded range",
+                    long_name="share of units with 90 % of their activations within 5 % of an edge of a bounded range",
                 ),
                 "nonfinite_share": variable(
                     nonfinite, ["layer"], long_name="share of activations that are NaN or infinite"

@@ -29,7 +29,8 @@ def write_report(data: xr.Dataset, findings: Sequence[Finding], path: Path) -> P
     Examples:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
-        >>> page = write_report(xr.Dataset(), [Finding("rule", "Nothing is < nothing.")], Path(folder.name) / "run.html")
+        >>> finding = Finding("rule", "Nothing is < nothing.")
+        >>> page = write_report(xr.Dataset(), [finding], Path(folder.name) / "run.html")
         >>> "Nothing is &lt; nothing." in page.read_text(encoding="utf-8")
         True
         >>> folder.cleanup()

@@ -45,8 +45,9 @@ def quantised(values: np.ndarray) -> dict[str, Any]:
     The error is at most half of max |value| / 32767. Takes 2.7 bytes a number.
 
     Examples:
-        >>> quantised(np.array([0.0, -2.0, 2.0]))
-        {'base64': 'AAABgP9/', 'scale': 6.1037e-05}
+        >>> code = quantised(np.array([0.0, -2.0, np.nan]))
+        >>> np.frombuffer(base64.b64decode(code["base64"]), "<i2").tolist(), code["scale"]
+        ([0, -32767, -32768], 6.1038e-05)
     """
     finite = np.isfinite(values)
     largest = float(np.abs(values[finite]).max()) if finite.any() else 0.0
@@ -58,11 +59,11 @@ def quantised(values: np.ndarray) -> dict[str, Any]:
 
 
 def script_json(value: object) -> str:
-    """Return JSON that no script element can be broken out of.
+    r"""Return JSON that no script element can be broken out of.
 
     Examples:
         >>> print(script_json("</script><!--"))
-        "\\u003c/script\\u003e\\u003c!--"
+        "\u003c/script\u003e\u003c!--"
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":

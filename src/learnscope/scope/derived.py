@@ -12,6 +12,7 @@ from torch import Tensor
 
 from learnscope.errors import InputError, nearest_names
 from learnscope.observables.canonical_correlation import Basis, basis_cka, pwcca, svcca
+from learnscope.observables.influence import cka_error
 from learnscope.observables.learning_time import class_learning_times, forgetting_events, learning_times
 from learnscope.observables.observable import variable
 from learnscope.scope.isolation import without_autocast
@@ -68,11 +69,13 @@ def _similarity_to_final(data: xr.Dataset) -> dict[str, xr.Variable]:
     if "basis" not in data or not data.sizes["step"]:
         return {}
     values = {name: np.full((data.sizes["step"], data.sizes["layer"]), np.nan) for name in MEASURES}
+    errors = np.full((data.sizes["step"], data.sizes["layer"]), np.nan)
     for k in range(data.sizes["layer"]):
         history = _bases(data.isel(layer=k))
         for name, (function, _, _) in MEASURES.items():
             values[name][:, k] = _against(function, history, -1)
-    return {
+        errors[:, k] = _against(cka_error, history, -1)
+    similarities = {
         f"{name}_to_final": variable(
             values[name],
             ["step", "layer"],
@@ -81,6 +84,8 @@ def _similarity_to_final(data: xr.Dataset) -> dict[str, xr.Variable]:
         )
         for name, (_, long_name, source) in MEASURES.items()
     }
+    error = variable(errors, ["step", "layer"], long_name="standard error of the similarity by CKA")
+    return similarities | {"cka_to_final_standard_error": error}
 
 
 def _against(function: Callable[[Basis, Basis], Tensor], stack: Basis, index: int) -> np.ndarray:

@@ -19,9 +19,9 @@ AGREEMENT = 1e-3
 class Forward:
     """The model's outputs on rows of the probe.
 
-    Convolutions and pooling run several times faster on a CPU with the channels innermost in memory. That is a matter of
-    strides, not of values, so the weights are lent to the model in that order for the length of a call, and results
-    differ by rounding only.
+    Convolutions and pooling run several times faster on a CPU with the channels innermost in memory. That is a matter
+    of strides, not of values, so the weights are lent to the model in that order for the length of a call, and
+    results differ by rounding only.
 
     Attributes:
         model: the module.

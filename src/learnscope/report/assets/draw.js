@@ -88,6 +88,7 @@ const Draw = (() => {
   });
 
   function cells(chart, choice, view, exported) {
+    const row = (chart.height - 130) / choice.y.values.length;
     const x = horizontal(chart);
     const { range, logarithmic, title } = choice.colours;
     const shown = (v) => (v === null || (logarithmic && v <= 0) ? null : logarithmic ? Math.log10(v) : v);
@@ -100,7 +101,7 @@ const Draw = (() => {
     const marks = {
       type: "scatter", mode: "markers", x: view.marks.map((m) => x.place(m[0])), y: view.marks.map((m) => m[1]),
       text: view.marks.map((m) => `${Look.plain(choice.y.values[m[1]])}<br>${view.markName} at step ${Look.integer(m[0])}`),
-      marker: { size: 8, color: "#ffffff", line: { color: "#1c2026", width: 1.5 } }, hoverinfo: "text", showlegend: false,
+      marker: { size: Math.min(8, 0.7 * row), color: "#ffffff", line: { color: "#1c2026", width: row > 10 ? 1.5 : 1 } }, hoverinfo: "text", showlegend: false,
     };
     return view.marks.length ? [heat, marks] : [heat];
   }
@@ -148,17 +149,17 @@ const Draw = (() => {
     const { scale, values, title } = chart.x;
     if (scale === "log") return axis(title, { type: "log", ...decades(values), range: [-0.02 - 0.02 * Math.log10(values.length), Math.log10(values[values.length - 1]) + 0.03] });
     if (scale === "names") {
-      const kept = Look.thinned(values.length, width - 70, 17);
+      const kept = Look.thinned(values.length, width - 70, 24);
       const level = values.length * 7 * Math.max(...values.map((v) => Math.min(v.length, 14))) < width - 70;
       return axis(title, {
-        tickvals: kept, ticktext: kept.map((k) => Look.plain(Look.short(values[k], 16))), tickangle: level ? 0 : -50, range: [-0.5, values.length - 0.5],
+        tickvals: kept, ticktext: kept.map((k) => Look.plain(Look.short(values[k], 14))), tickangle: level ? 0 : -50, range: [-0.5, values.length - 0.5],
       });
     }
     const steps = Look.stepPlaces(values);
     const border = view.cells ? edges(values.map(steps.place)) : [steps.range[0] - 0.04 * (steps.range[1] - steps.range[0]), steps.range[1] + 0.04 * (steps.range[1] - steps.range[0])];
     const dense = steps.ticks.tickvals.length * 42 > width - 60;
     const kept = steps.ticks.tickvals.map((_, k) => k).filter((k) => !dense || k < 1 || k % 2 === 1);
-    return axis(title, {
+    return axis(width < 560 ? title.replace(/;[^)]*/, "") : title, {
       minor: { tickvals: steps.ticks.minor, ticks: "outside", ticklen: 2, tickcolor: Look.theme().rule },
       tickvals: kept.map((k) => steps.ticks.tickvals[k]), ticktext: kept.map((k) => steps.ticks.ticktext[k]), tickangle: 0, range: [border[0], border[border.length - 1]],
     });

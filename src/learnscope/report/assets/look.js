@@ -42,8 +42,9 @@ const Look = (() => {
   const scale = () => VIRIDIS.map((hex, k) => [k / (VIRIDIS.length - 1), hex]);
   const ramp = (from) => `linear-gradient(to right, ${[0, 0.25, 0.5, 0.75, 1].map(from).join(", ")})`;
 
-  // Plotly reads a few tags in text: names must not be taken for them
-  const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  // Plotly reads a few tags, and formulas between dollars, in text: names must not be taken for them
+  const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", $: "&#36;" };
+  const plain = (text) => String(text).replace(/[&<>$]/g, (character) => ENTITIES[character]);
   const integer = (value) => value.toLocaleString("en");
 
   function number(value) {

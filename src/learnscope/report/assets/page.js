@@ -62,20 +62,21 @@
 
     toggle() {
       if (this.playing) return this.pause();
-      this.playing = true;
+      this.playing = {}; // one for each time that play was pressed, so that an earlier run cannot go on
       this.play.textContent = "Pause";
-      return this.advance(this.frame === this.chart.slider.values.length - 1 ? 0 : this.frame + 1);
+      return this.advance(this.frame === this.chart.slider.values.length - 1 ? 0 : this.frame + 1, this.playing);
     }
 
     pause() {
-      this.playing = false;
+      this.playing = null;
       this.play.textContent = "Play";
     }
 
-    async advance(frame) {
+    async advance(frame, run) {
       await this.show(frame);
+      if (this.playing !== run) return;
       if (frame === this.chart.slider.values.length - 1) this.pause();
-      setTimeout(() => { if (this.playing) this.advance(frame + 1); }, PLAY_PAUSE);
+      else setTimeout(() => { if (this.playing === run) this.advance(frame + 1, run); }, PLAY_PAUSE);
     }
 
     draw() {

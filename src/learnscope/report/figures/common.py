@@ -138,6 +138,11 @@ def rows_height(rows: int) -> int:
     return int(max(rows * each, 140)) + 130
 
 
+def depth_height(data: xr.Dataset) -> int:
+    """Return the height in pixels of a chart over the layers: slanting names need room."""
+    return 380 if data.sizes["layer"] <= 12 else 440
+
+
 def top(values: np.ndarray, errors: np.ndarray | None = None) -> float:
     """Return the upper end of an axis that shows all values, but not the longest error bars in full."""
     finite = values[np.isfinite(values)]

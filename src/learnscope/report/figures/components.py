@@ -11,7 +11,7 @@ from learnscope.report.figures.grouping import groups_of
 from learnscope.report.thinning import MOST_FRAMES, MOST_POINTS, omitted, spread
 
 MOST_LAYERS = 16
-MOST_PLACES = 360_000  # points x frames x layers: about 1.9 MB
+MOST_PLACES = 260_000  # points x frames x layers: about 1.4 MB
 LEAST_POINTS = 200
 DEFINITIONS = (
     (
@@ -36,14 +36,15 @@ def components(data: xr.Dataset) -> Figure | None:
     names = names_of(data, "layer")
     places, totals = _places(data, index, layers), _total_variance(data)[index][:, layers]
     choices = tuple(
-        _choice(str(names[layer]), places[:, k], totals[:, k], examples) for k, layer in reversed(list(enumerate(layers)))
+        _choice(str(names[layer]), places[:, k], totals[:, k], examples)
+        for k, layer in reversed(list(enumerate(layers)))
     )
     return Figure(
         "components",
         "What a layer sees: principal components",
         Caption(
-            shows="Each point is one probe example, at its first two principal components in the layer chosen; one unit of "
-            "length on both axes, which follow the cloud as it grows." + note,
+            shows="Each point is one probe example, at its first two principal components in the layer chosen; one "
+            "unit of length on both axes, which follow the cloud as it grows." + note,
             look_for="Press play and watch groups come apart: which do so first, and in which layer. Compare an early "
             "layer with the last one.",
             source="principal component analysis of the centred activations; within the plane each step is rotated or "

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines
-from learnscope.report.figures.common import by_depth, frames, has, hollow_note, names_of, sources, top
+from learnscope.report.figures.common import by_depth, depth_height, frames, has, hollow_note, names_of, sources, top
 from learnscope.report.thinning import MOST_CELLS
 
 ESTIMATORS = {
@@ -43,14 +43,14 @@ def dimension(data: xr.Dataset) -> Figure | None:
         "dimension",
         "Intrinsic dimension by depth",
         Caption(
-            shows="Dimension of each layer's activations on the probe at the step of the slider, with one standard error "
-            f"either way; the faint line is step {int(data['step'][0]):,}.",
+            shows="Dimension of each layer's activations on the probe at the step of the slider, with one standard "
+            f"error either way; the faint line is step {int(data['step'][0]):,}.",
             look_for="Trained networks often show a hump: the dimension rises in the first layers, which undo what is "
             "irrelevant in the input, and falls towards the output, where only the classes are left.",
             source=sources(data, *estimators),
             notes=notes + hollow_note(*series),
         ),
-        charts=(Chart(layers, choices, choice_name="Estimator", slider=slider),),
+        charts=(Chart(layers, choices, choice_name="Estimator", slider=slider, height=depth_height(data)),),
         definitions=DEFINITIONS,
     )
 
@@ -59,5 +59,3 @@ def _choices(data: xr.Dataset, index: np.ndarray, name: str, title: str) -> tupl
     error = data[f"{name}_standard_error"].values if f"{name}_standard_error" in data else None
     axis = Axis(title, "dimension", range=(0.0, top(data[name].values, error)))
     return by_depth(data, index, {name: title}, axis)
-
-

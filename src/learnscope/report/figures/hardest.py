@@ -20,7 +20,7 @@ def galleries(data: xr.Dataset) -> tuple[Gallery, ...]:
     times, events = data["learning_time"].values, data["forgetting_events"].values
     right = (data["correct"].values == 1).mean(axis=0)
     rows = (
-        ("Wrong at the end", never, [f"right in {right[i]:.0%} of looks" for i in never]),
+        ("Wrong at the end", never, [f"right {right[i]:.0%} of the time" for i in never]),
         ("Learned last", last, [f"step {times[i]:,.0f}" for i in last]),
         ("Most often forgotten", forgotten, [f"{events[i]:.0f} times" for i in forgotten]),
     )

@@ -40,8 +40,8 @@ def health(data: xr.Dataset) -> Figure | None:
             shows="Root mean square activation of each layer on the probe, or the share of its units that are dead, or "
             "saturated where the activation function is bounded; input at the bottom. Empty cells could not be "
             "measured.",
-            look_for="Sizes that change by powers of ten along a column (vanishing or exploding with depth) or along a row "
-            "(drifting in training), and layers where many units are dead.",
+            look_for="Sizes that change by powers of ten along a column (vanishing or exploding with depth) or along a "
+            "row (drifting in training), and layers where many units are dead.",
             source=sources(data, "activation_rms", *SHARES),
             notes=notes,
         ),

@@ -45,8 +45,8 @@ def progress(data: xr.Dataset) -> Figure | None:
         "progress",
         "Progress on the probe",
         Caption(
-            shows="Loss and accuracy on the probe, with one standard error either way, and quantiles of the margins; beside "
-            "them what the training loop logged at the measured steps, which is of single batches.",
+            shows="Loss and accuracy on the probe, with one standard error either way, and quantiles of the margins; "
+            "beside them what the training loop logged at the measured steps, which is of single batches.",
             look_for="A probe loss that rises while the accuracy stays: the network grows more confident about its "
             "mistakes. Margins that grow only as fast as the weights leave the normalised margin where it was.",
             source=sources(data, "margin", "probe_loss"),

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure
-from learnscope.report.figures.common import by_depth, frames, has, names_of, sources
+from learnscope.report.figures.common import by_depth, depth_height, frames, has, names_of, sources
 from learnscope.report.thinning import MOST_CELLS
 
 READOUTS = {"linear_probe_accuracy": "linear probe", "knn_accuracy": "5 nearest neighbours"}
@@ -37,15 +37,15 @@ def separability(data: xr.Dataset) -> Figure | None:
         "separability",
         "How well each layer separates the classes",
         Caption(
-            shows="What can be read out of each layer at the step of the slider, with one standard error either way; faint "
-            f"lines are step {int(data['step'][0]):,}. The second quantity to choose is the variance within classes "
-            "over the variance between them.",
-            look_for="In a trained network classes become easier to read out with depth. A layer where the accuracy drops "
-            "loses information about the class; one that gains nothing might not be needed.",
+            shows="What can be read out of each layer at the step of the slider, with one standard error either way; "
+            f"faint lines are step {int(data['step'][0]):,}. The second quantity to choose is the variance within "
+            "classes over the variance between them.",
+            look_for="In a trained network classes become easier to read out with depth. A layer where the accuracy "
+            "drops loses information about the class; one that gains nothing might not be needed.",
             source=sources(data, *readouts, RATIO),
             notes=notes,
         ),
-        charts=(Chart(layers, choices, slider=slider),),
+        charts=(Chart(layers, choices, slider=slider, height=depth_height(data)),),
         definitions=DEFINITIONS if readouts else (),
     )
 

@@ -40,9 +40,9 @@ def simplicity(data: xr.Dataset) -> Figure | None:
         Caption(
             shows=f"Information about the label in the hard predictions of the network, F, and of {model}, L, on the "
             f"{data.sizes.get('example', 0):,} examples of the probe. Bands are 95% bootstrap intervals.",
-            look_for=f"As long as the explained part runs along with what the network knows, the network's answers hold "
-            f"little that {model} could not say; where the two part, it learns something beyond. If the explained part "
-            "stays at the dashed line to the end, what was learned first was kept.",
+            look_for=f"As long as the explained part runs along with what the network knows, the network's answers "
+            f"hold little that {model} could not say; where the two part, it learns something beyond. If the explained "
+            "part stays at the dashed line to the end, what was learned first was kept.",
             source=sources(data, *QUANTITIES),
             notes=notes + hollow_note(*series),
         ),

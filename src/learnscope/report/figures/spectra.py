@@ -47,8 +47,8 @@ def spectra(data: xr.Dataset) -> Figure | None:
         Caption(
             shows=f"Singular values of each weight, largest first, at the step of the slider.{first} Values below a "
             "thousandth of the largest lie under the axis.",
-            look_for="Random weights have a smooth bulk; learning shows as a few values that rise out of it, on the left. A "
-            "spectrum that does not change belongs to a layer that hardly learned.",
+            look_for="Random weights have a smooth bulk; learning shows as a few values that rise out of it, on the "
+            "left. A spectrum that does not change belongs to a layer that hardly learned.",
             source="singular value decomposition of the weights; see also stable and effective rank in the record",
             notes=notes,
         ),

@@ -1,0 +1,105 @@
+"""Standard errors from the influence of each example on a statistic (delta method; Hampel 1974).
+
+If a statistic changes by IFᵢ ε when a share ε of the distribution moves to example i, its standard error is the
+standard deviation of IFᵢ over √n. To first order, the examples being independent; nothing is said of bias.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from learnscope.observables.canonical_correlation import Basis, basis_cka
+
+
+def _standard_error(influence: Tensor) -> Tensor:
+    return torch.std(influence, -1) / influence.shape[-1] ** 0.5
+
+
+def participation_ratio_error(h: Tensor) -> Tensor:
+    """Return the standard error of (tr C)² / tr C².
+
+    With qᵢ = ‖xᵢ‖² and sᵢ = xᵢᵀ C xᵢ of centred features, IFᵢ = 2 PR (qᵢ / tr C - sᵢ / tr C²).
+
+    Args:
+        h: [..., n, d], any real dtype; computed in float64.
+
+    Returns:
+        [...] float64; NaN where the features are constant or not finite.
+
+    Cost: n d min(n, d) multiplications.
+
+    Examples:
+        >>> signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        >>> float(participation_ratio_error(signs))  # every example has the same share in it
+        0.0
+    """
+    x = h.double() - h.double().mean(-2, keepdim=True)
+    n, d = x.shape[-2:]
+    squares = x.square().sum(-1)
+    quartic = ((x @ (x.mT @ x)) * x).sum(-1) / n if d <= n else (x @ x.mT).square().sum(-1) / n
+    trace, trace_of_square = squares.mean(-1, keepdim=True), quartic.mean(-1, keepdim=True)
+    ratio = trace.square() / trace_of_square
+    return _standard_error(2 * ratio * (squares / trace - quartic / trace_of_square))
+
+
+def class_variance_ratio_error(h: Tensor, y: Tensor) -> Tensor:
+    """Return the standard error of W / B, the variance within classes over that between them.
+
+    For an example of class c, with wᵢ = ‖xᵢ - μ_c‖² and δ = μ_c - μ: IF_W = wᵢ - W and
+    IF_B = ‖δ‖² - B + 2 δ·(xᵢ - μ_c), so IF = W / B (IF_W / W - IF_B / B).
+
+    Args:
+        h: [n, d], any real dtype; computed in float64.
+        y: [n] integer classes.
+
+    Returns:
+        float64; NaN for one class or constant features.
+
+    Cost: O(n d).
+
+    Examples:
+        >>> h = torch.tensor([[0.0], [2.0], [10.0], [12.0]])
+        >>> round(float(class_variance_ratio_error(h, torch.tensor([0, 0, 1, 1]))), 4)
+        0.0092
+    """
+    x = h.double() - h.double().mean(0)
+    _, classes, counts = y.to(h.device).unique(return_inverse=True, return_counts=True)
+    means = x.new_zeros(len(counts), x.shape[1]).index_add_(0, classes, x) / counts[:, None]
+    centres = means[classes]
+    within, apart = (x - centres).square().sum(1), centres.square().sum(1)
+    w, b = within.mean(), apart.mean()
+    toward = apart - b + 2 * (centres * (x - centres)).sum(1)
+    return _standard_error(w / b * ((within - w) / w - toward / b))
+
+
+def cka_error(a: Basis, b: Basis) -> Tensor:
+    """Return the standard error of the linear CKA of two layers, from their bases.
+
+    With M = XᵀY, aᵢ = xᵢ M yᵢᵀ and H = Σ aᵢ = ‖M‖², and likewise for each layer with itself,
+    IFᵢ = 2 n CKA (aᵢ / H - aᵢ(X, X) / 2 H(X, X) - aᵢ(Y, Y) / 2 H(Y, Y)).
+
+    Args:
+        a: basis of one layer, [..., n, r].
+        b: basis of the other; leading dimensions broadcast.
+
+    Returns:
+        [...] float64; 0 for equal layers, NaN where a rank is 0.
+
+    Cost: n rₐ r_b multiplications.
+
+    Examples:
+        >>> from learnscope.observables.canonical_correlation import principal_basis
+        >>> basis = principal_basis(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 0.0]]))
+        >>> round(float(cka_error(basis, basis)), 6)
+        0.0
+    """
+    x = a.vectors.double() * a.singular_values.double()[..., None, :]
+    y = b.vectors.double() * b.singular_values.double()[..., None, :]
+    cross = ((x @ (x.mT @ y)) * y).sum(-1)
+    own_x = (x.square() * a.singular_values.double().square()[..., None, :]).sum(-1)
+    own_y = (y.square() * b.singular_values.double().square()[..., None, :]).sum(-1)
+    shares = (part / part.sum(-1, keepdim=True) for part in (cross, own_x, own_y))
+    both, mine, other = shares
+    influence = 2 * x.shape[-2] * (both - mine / 2 - other / 2)
+    return basis_cka(a, b).abs() * _standard_error(influence)
