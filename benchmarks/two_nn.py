@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from learnscope.observables.intrinsic_dimension import intrinsic_dimension
-from timing import heading, largest_relative_difference, line, peer, race, timed
+from timing import THREADS, heading, largest_relative_difference, line, peer, race, timed
 
 FEATURES = 784
 
@@ -45,7 +45,7 @@ def peers() -> dict[str, Callable[[torch.Tensor], float]]:
     if skdim := peer("skdim", "scikit-dimension"):
         found["scikit-dimension"] = lambda h: skdim.id.TwoNN().fit(h.numpy()).dimension_
     if dadapy := peer("dadapy", "DADApy"):
-        found["DADApy"] = lambda h: dadapy.Data(h.numpy(), maxk=3, n_jobs=2).compute_id_2NN()[0]
+        found["DADApy"] = lambda h: dadapy.Data(h.numpy(), maxk=3, n_jobs=THREADS).compute_id_2NN()[0]
     return found
 
 

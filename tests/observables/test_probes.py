@@ -36,7 +36,8 @@ def test_the_left_out_answers_themselves_are_exact(n, d):
     h, y = labelled(n, d, 3)
     x = h.double() - h.double().mean(0)
     vectors, energies = module._decomposition(x / x.square().mean(0).sqrt())
-    answers = module._left_out(vectors, energies, torch.nn.functional.one_hot(y).double(), torch.tensor(2.0))
+    targets = torch.nn.functional.one_hot(y).double()
+    answers = targets - module._left_out(vectors, energies, targets, torch.tensor([2.0]))[0]
     torch.testing.assert_close(answers, reference.linear_probe_predictions(h, y, 2.0))
 
 

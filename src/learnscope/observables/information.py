@@ -70,7 +70,7 @@ class JointTable:
 
     def entropy(self, columns: Sequence[int]) -> Tensor:
         """Return the entropy in bits of the chosen columns, [...]."""
-        _, group = torch.unique(self.cells[:, list(columns)], dim=0, return_inverse=True)
+        _, group = torch.unique(_codes(self.cells[:, list(columns)]), return_inverse=True)
         marginal = torch.zeros(*self.counts.shape[:-1], int(group.max()) + 1, dtype=torch.float64)
         return entropy(marginal.index_add_(-1, group, self.counts.double()))
 
@@ -96,8 +96,17 @@ def joint_table(network: Tensor, simple: Tensor, y: Tensor) -> JointTable:
             "they must be equal and not zero; predict the same examples with both models."
         )
     triples = torch.stack([network.cpu(), simple.cpu(), y.cpu()], dim=1).long()
-    cells, counts = torch.unique(triples, dim=0, return_counts=True)
+    _, cell, counts = torch.unique(_codes(triples), return_inverse=True, return_counts=True)
+    cells = torch.empty(len(counts), 3, dtype=torch.int64)
+    cells[cell] = triples
     return JointTable(cells, counts)
+
+
+def _codes(rows: Tensor) -> Tensor:
+    """Return one integer for each row of integers, the same for the same row: numbers in a mixed base."""
+    rows = rows - rows.amin(0)
+    base = torch.cat([rows.new_ones(1), (rows.amax(0) + 1).cumprod(0)[:-1]])
+    return (rows * base).sum(-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def intrinsic_dimensions(h: Tensor, neighbours: Neighbours | None = None) -> dic
 
     Args:
         h: [n, d] features, see :func:`intrinsic_dimension`.
-        neighbours: as there, best with k ≥ 20.
+        neighbours: as there; Levina-Bickel takes as many as are given, up to 20.
 
     Returns:
         An estimate by name of the method.
@@ -102,7 +102,8 @@ def intrinsic_dimensions(h: Tensor, neighbours: Neighbours | None = None) -> dic
         [2, 2, 2]
     """
     h = as_matrix(h, least=FEWEST_EXAMPLES)
-    found, dropped = _distinct_neighbours(h, LEVINA_BICKEL_NEIGHBOURS, neighbours)
+    given = LEVINA_BICKEL_NEIGHBOURS if neighbours is None else neighbours.distances.shape[1]
+    found, dropped = _distinct_neighbours(h, min(given, LEVINA_BICKEL_NEIGHBOURS), neighbours)
     return {method: _estimate(method, found, dropped, None) for method in _ESTIMATORS}
 
 

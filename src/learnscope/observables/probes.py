@@ -50,12 +50,11 @@ def linear_probe_accuracy(h: Tensor, y: Tensor) -> Estimate:
     deviation = x.square().mean(dim=0).sqrt()
     vectors, energies = _decomposition(x / torch.where(deviation > 0, deviation, 1.0))
     targets = torch.nn.functional.one_hot(classes).double()
-    ridge, predictions = min(
-        ((ridge, _left_out(vectors, energies, targets, ridge)) for ridge in _ridges(energies)),
-        key=lambda candidate: float((candidate[1] - targets).square().sum()),
-    )
-    notes = (f"ridge {float(ridge):.3g}, chosen by leave-one-out squared error",)
-    return _accuracy(predictions.argmax(dim=1), classes, "ridge classifier, leave-one-out", notes)
+    ridges = _ridges(energies)
+    errors = _left_out(vectors, energies, targets, ridges)
+    best = int(errors.square().sum((1, 2)).argmin())
+    notes = (f"ridge {float(ridges[best]):.3g}, chosen by leave-one-out squared error",)
+    return _accuracy((targets - errors[best]).argmax(dim=1), classes, "ridge classifier, leave-one-out", notes)
 
 
 def knn_accuracy(h: Tensor, y: Tensor, k: int = 5, neighbours: Neighbours | None = None) -> Estimate:
@@ -114,13 +113,14 @@ def _ridges(energies: Tensor) -> Tensor:
     return RIDGES.to(energies.device) * scale
 
 
-def _left_out(vectors: Tensor, energies: Tensor, targets: Tensor, ridge: Tensor) -> Tensor:
-    """Return the prediction for each example by the regression without it: [n, classes]."""
-    shrunk = vectors * (energies / (energies + ridge))
-    mean = targets.mean(dim=0)
-    leverage = 1 / len(targets) + (shrunk * vectors).sum(dim=1)
-    residual = targets - mean - shrunk @ (vectors.mT @ (targets - mean))
-    return targets - residual / (1 - leverage)[:, None]
+def _left_out(vectors: Tensor, energies: Tensor, targets: Tensor, ridges: Tensor) -> Tensor:
+    """Return the error for each example of the regression without it, for all ridges: [ridges, n, classes]."""
+    shrinkage = energies / (energies + ridges[:, None])
+    centred_targets = targets - targets.mean(dim=0)
+    coefficients = shrinkage[:, :, None] * (vectors.mT @ centred_targets)
+    fitted = (vectors @ coefficients.permute(1, 0, 2).flatten(1)).unflatten(1, (len(ridges), -1)).transpose(0, 1)
+    leverage = 1 / len(targets) + shrinkage @ vectors.square().mT
+    return (centred_targets - fitted) / (1 - leverage)[:, :, None]
 
 
 def _accuracy(predicted: Tensor | None, classes: Tensor, estimator: str, notes: tuple[str, ...] = ()) -> Estimate:

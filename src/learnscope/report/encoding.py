@@ -46,15 +46,14 @@ def quantised(values: np.ndarray) -> dict[str, Any]:
 
     Examples:
         >>> code = quantised(np.array([0.0, -2.0, np.nan]))
-        >>> np.frombuffer(base64.b64decode(code["base64"]), "<i2").tolist(), code["scale"]
-        ([0, -32767, -32768], 6.1038e-05)
+        >>> np.frombuffer(base64.b64decode(code["base64"]), "<i2").tolist(), code["scale"] * 32767
+        ([0, -32767, -32768], 2.0)
     """
     finite = np.isfinite(values)
     largest = float(np.abs(values[finite]).max()) if finite.any() else 0.0
-    # the scale is written with five digits, so the integers are made for the scale as written
-    scale = float(f"{(largest / FULL_SCALE) * (1 + 10.0**-DIGITS):.{DIGITS}g}") or 1.0
+    scale = largest / FULL_SCALE or 1.0
     integers = np.full(values.shape, -FULL_SCALE - 1, "<i2")
-    integers[finite] = np.clip(np.rint(values[finite] / scale), -FULL_SCALE, FULL_SCALE)
+    integers[finite] = np.rint(values[finite] / scale)
     return {"base64": base64.b64encode(integers.tobytes()).decode(), "scale": scale}
 
 

@@ -57,7 +57,8 @@ class _Predicting(nn.Module):
 
 
 def _inner_channels(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    # clone, for contiguous() leaves the strides of a single channel, which fit both orders, as they are
+    return x.clone(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def fastest(model: nn.Module, probe: Probe, predict: Predict) -> Forward:

@@ -22,7 +22,7 @@ from learnscope.scope.isolation import undisturbed
 from learnscope.scope.layers import Layer, Reduction
 from learnscope.scope.probe import Probe
 
-NEIGHBOURS = 20
+NEIGHBOURS = 10
 EXPLAINED_VARIANCE = 0.99
 MOST_COMPONENTS = 128
 
@@ -66,7 +66,7 @@ class Snapshot:
     more in memory than the budget allows. Everything is computed at most once for each layer and step.
 
     Memory: at most ``budget`` bytes of activations and features, and beyond that what neighbours and bases of the
-    layers in view take, n·(8·40 + 4·(128 + units)) bytes for each layer.
+    layers in view take, n·(8·20 + 4·(128 + units)) bytes for each layer.
     """
 
     watched: Watched
@@ -118,7 +118,7 @@ class Snapshot:
         return self._view(layer).units[layer]
 
     def neighbours(self, layer: str) -> Neighbours:
-        """The 20 nearest neighbours of each example (fewer in a small probe) in a layer in view."""
+        """The 10 nearest neighbours of each example (fewer in a small probe) in a layer in view."""
         if layer not in self._neighbours:
             features = self.features(layer)
             self._neighbours[layer] = nearest_neighbours(features, min(NEIGHBOURS, len(features) - 1))

@@ -25,12 +25,15 @@ import numpy as np
 import xarray as xr
 import zarr
 from torch import Tensor
+from zarr.codecs import BloscCodec
 from zarr.storage import LocalStore, MemoryStore
 
 from learnscope.errors import StoreError
 
 FORMAT = 1
 CAPACITY = 64
+SMALL = 16 * 2**10  # bytes: compressing less than this costs more than it saves
+QUICK = BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle")  # bases are noise with a padding of zeros
 LARGE = 16 * 2**20  # bytes: quantities above this are read from disk when they are used
 RECORD = "record.zarr"
 INITIAL = "initial.safetensors"
@@ -200,6 +203,7 @@ class _Table:
             chunks=(1, *(max(size, 1) for size in self.values.shape)),
             dtype=self.values.dtype,
             fill_value=np.nan if floating else -1,
+            compressors=QUICK if self.values.nbytes > SMALL else None,
             dimension_names=["step", _quantity_dim(self.name.removeprefix("tables/")), *map(str, self.dims)],
             attributes={"quantities": self.quantities, "coordinate_values": self.coords},
         )

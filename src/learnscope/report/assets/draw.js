@@ -152,7 +152,7 @@ const Draw = (() => {
       const kept = Look.thinned(values.length, width - 70, 24);
       const level = values.length * 7 * Math.max(...values.map((v) => Math.min(v.length, 14))) < width - 70;
       return axis(title, {
-        tickvals: kept, ticktext: kept.map((k) => Look.plain(Look.short(values[k], 14))), tickangle: level ? 0 : -50, range: [-0.5, values.length - 0.5],
+        tickvals: kept, ticktext: kept.map((k) => Look.plain(Look.short(values[k], width < 560 ? 15 : 20))), tickangle: level ? 0 : -50, ticklabeloverflow: "allow", range: [-0.5, values.length - 0.5],
       });
     }
     const steps = Look.stepPlaces(values);
@@ -170,7 +170,7 @@ const Draw = (() => {
     const { scale, values, title, range } = choice.y;
     if (scale === "names") {
       const kept = Look.thinned(values.length, height - 80, 13);
-      const most = width < 560 ? 12 : 26;
+      const most = width < 560 ? 16 : 28;
       return axis(title, {
         tickvals: kept, ticktext: kept.map((k) => Look.plain(Look.short(values[k], most)) + " "), range: [-0.5, values.length - 0.5], ticks: "",
         tickfont: { size: values.length > 24 ? 10.5 : 12 }, showline: false,

@@ -38,8 +38,8 @@ def movement(data: xr.Dataset) -> Figure | None:
         Caption(
             shows="For each weight W, its distance from the start, ‖W - W₀‖ / ‖W₀‖ in the Frobenius norm; or the "
             "cosine between the two; or the whole change since the measurement before.",
-            look_for="Distances far below one to the end mean lazy training, in which the network hardly leaves the "
-            "linear approximation around its start; distances of order one mean that features are learned.",
+            look_for="Distances that stay far below one point to lazy training, in which the network hardly leaves the "
+            "linear approximation around its start; features can only be learned where weights move.",
             source=sources(data, *QUANTITIES),
             notes=notes,
         ),
