@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from scipy.stats import spearmanr
 
 from learnscope.findings.finding import Finding, first_lasting, listed
 
@@ -126,6 +125,8 @@ def order_of_settling(data: xr.Dataset) -> list[Finding]:
 
 
 def _rank_correlation(values: np.ndarray) -> float:
+    from scipy.stats import spearmanr  # slow to import, and only a finding needs it
+
     if np.ptp(values) == 0:
         return 0.0
     return float(spearmanr(np.arange(len(values)), values)[0])  # pyright: ignore[reportArgumentType]

@@ -17,34 +17,27 @@ SATURATED = 0.9  # share of a unit's activations at an edge from which the unit 
 
 @dataclass(frozen=True, slots=True)
 class UnitStatistics:
-    """Statistics of each unit over all examples and positions.
+    """Statistics of the units over all examples and positions.
 
     Attributes:
-        minimum: [units] smallest finite activation.
-        maximum: [units] largest finite activation.
         square_sum: Σ a² over the finite activations of all units.
         saturated: [units] number of activations at an edge of the range; None for an unbounded layer.
         nonfinite: number of activations that are NaN or infinite.
-        count: number of activations for each unit (examples times positions).
+        count: number of activations of each unit (examples times positions).
+        units: number of units.
     """
 
-    minimum: Tensor
-    maximum: Tensor
     square_sum: float
     saturated: Tensor | None
     nonfinite: int
     count: int
+    units: int
 
     @property
     def rms(self) -> float:
         """Root mean square activation √(Σ a² / N) over the finite activations of all units."""
-        finite = self.count * len(self.minimum) - self.nonfinite
+        finite = self.count * self.units - self.nonfinite
         return (self.square_sum / finite) ** 0.5 if finite else float("nan")
-
-    @property
-    def dead_share(self) -> float:
-        """Share of the units whose activation is the same for every example and position."""
-        return float((self.minimum >= self.maximum).double().mean())
 
     @property
     def saturated_share(self) -> float:
@@ -53,46 +46,42 @@ class UnitStatistics:
             return float("nan")
         return float((self.saturated >= SATURATED * self.count).double().mean())
 
+    @property
+    def nonfinite_share(self) -> float:
+        """Share of the activations that are NaN or infinite."""
+        return self.nonfinite / max(self.count * self.units, 1)
+
 
 def unit_statistics(activations: Tensor, bounds: tuple[float, float] | None = None) -> UnitStatistics:
-    """Summarise the activations of each unit.
+    """Summarise the activations of all units.
 
     Args:
         activations: [n, units, positions], any floating dtype; NaN and infinities are counted and left out.
         bounds: lower and upper limit of the activation function, where it has both; an activation counts as
             saturated within 5 % of the range from either limit.
 
-    Returns:
-        Statistics on the device of ``activations``.
-
-    Cost: three passes over the activations; no copy unless some are not finite.
+    Cost: one pass over the activations, and no copy, unless some are not finite or the range is bounded.
 
     Examples:
-        >>> h = torch.tensor([[0.0, 1.0], [0.0, 3.0]]).unsqueeze(-1)
-        >>> statistics = unit_statistics(h)
-        >>> statistics.dead_share, round(statistics.rms**2, 6)
-        (0.5, 2.5)
+        >>> statistics = unit_statistics(torch.tensor([[0.0, 1.0], [0.0, 3.0]]).unsqueeze(-1))
+        >>> round(statistics.rms**2, 6)
+        2.5
     """
     n, units, positions = activations.shape
     values = activations.detach()
     if values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
-    square_sum = float(torch.linalg.vector_norm(values)) ** 2
-    nonfinite = 0
-    low = high = values
+    square_sum, nonfinite = float(torch.linalg.vector_norm(values)) ** 2, 0
     if not math.isfinite(square_sum):
         finite = torch.isfinite(values)
         nonfinite = int((~finite).sum())
-        low = values.masked_fill(~finite, torch.inf)
-        high = values.masked_fill(~finite, -torch.inf)
         square_sum = float(values.double().masked_fill(~finite, 0).square().sum())
     return UnitStatistics(
-        minimum=low.amin(2).amin(0),
-        maximum=high.amax(2).amax(0),
         square_sum=square_sum,
         saturated=None if bounds is None else _count_saturated(values, bounds),
         nonfinite=nonfinite,
         count=n * positions,
+        units=units,
     )
 
 
@@ -102,16 +91,31 @@ def _count_saturated(values: Tensor, bounds: tuple[float, float]) -> Tensor:
     return ((values <= lower + edge) | (values >= upper - edge)).sum(dim=(0, 2))
 
 
+def dead_share(features: Tensor) -> float:
+    """Return the share of units whose feature is the same for every example.
+
+    For a unit with a mean over positions as its feature, this is a unit that tells no example from another; for
+    rectified units it is one that is never active.
+
+    Args:
+        features: [n, units]; a unit with NaN does not count as dead.
+
+    Examples:
+        >>> dead_share(torch.tensor([[0.0, 1.0], [0.0, 3.0]]))
+        0.5
+    """
+    return float((features.amin(0) >= features.amax(0)).double().mean())
+
+
 def merged(parts: list[UnitStatistics]) -> UnitStatistics:
     """Merge the statistics of several chunks of examples into those of all examples."""
     saturated = [part.saturated for part in parts if part.saturated is not None]
     return UnitStatistics(
-        minimum=torch.stack([part.minimum for part in parts]).amin(0),
-        maximum=torch.stack([part.maximum for part in parts]).amax(0),
         square_sum=sum(part.square_sum for part in parts),
         saturated=torch.stack(saturated).sum(0) if saturated else None,
         nonfinite=sum(part.nonfinite for part in parts),
         count=sum(part.count for part in parts),
+        units=parts[0].units,
     )
 
 
@@ -129,14 +133,14 @@ class Units:
         """Measure every layer in view."""
         layers = list(state.layers)
         statistics = [state.units(layer) for layer in layers]
-        nonfinite = [s.nonfinite / max(s.count * len(s.minimum), 1) for s in statistics]
+        dead = [dead_share(state.features(layer)) for layer in layers]
         return xr.Dataset(
             {
                 "activation_rms": variable(
                     [s.rms for s in statistics], ["layer"], long_name="root mean square activation"
                 ),
                 "dead_share": variable(
-                    [s.dead_share for s in statistics],
+                    dead,
                     ["layer"],
                     long_name="share of units with one and the same output for every probe example",
                 ),
@@ -146,7 +150,9 @@ class Units:
                     long_name="share of units with 90 % of their activations within 5 % of an edge of a bounded range",
                 ),
                 "nonfinite_share": variable(
-                    nonfinite, ["layer"], long_name="share of activations that are NaN or infinite"
+                    [s.nonfinite_share for s in statistics],
+                    ["layer"],
+                    long_name="share of activations that are NaN or infinite",
                 ),
             },
             coords={"layer": layers},

@@ -14,7 +14,8 @@ from learnscope.observables.units import UnitStatistics, merged, unit_statistics
 from learnscope.scope.forward import Forward
 from learnscope.scope.layers import Layer, Reduction, as_features, as_units, first_tensor
 
-CHUNK = 256  # examples: more gain nothing, and fewer keep activations in cache
+CACHE = 16 * 2**20  # bytes: a chunk's largest output should stay in the cache until its statistics are taken
+LEAST_CHUNK = 16
 WORKING_COPIES = 4  # outputs of the largest layer that live at once in a forward pass and its statistics
 
 
@@ -46,7 +47,7 @@ def chunk_size(layers: Sequence[Layer], budget: int, n: int) -> int:
             f"budget is {budget} bytes, but one example of the largest layer needs {2 * WORKING_COPIES * largest}: "
             "raise budget to at least that, or choose other layers."
         )
-    return min(n, rows, CHUNK)
+    return min(n, rows, max(LEAST_CHUNK, CACHE // max(largest, 1)))
 
 
 def layer_groups(layers: Sequence[Layer], budget: int, n: int) -> list[list[Layer]]:
