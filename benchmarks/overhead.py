@@ -1,8 +1,8 @@
 """What the default scope adds to the training of small CNNs on MNIST: 3 epochs, a probe of 1,000 examples.
 
-Run with ``LEARNSCOPE_DATA`` naming a folder with ``mnist.npz``, or let it download. Training and measuring happen in one
-run and are timed apart, so both are under the same load of the machine. The target is judged on the network of Ansuini
-et al. 2019 (conv 32, pool, conv 64, pool, 128, 10); the demo's network, four times smaller, is shown beside it.
+Run with ``LEARNSCOPE_DATA`` naming a folder with ``mnist.npz``, or let it download. Training and measuring happen in
+one run and are timed apart, so both are under the same load of the machine. The target is judged on the network of
+Ansuini et al. 2019 (conv 32, pool, conv 64, pool, 128, 10); the demo's network, four times smaller, is shown beside it.
 """
 
 from __future__ import annotations

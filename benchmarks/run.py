@@ -11,6 +11,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 HERE = Path(__file__).parent
 PEERS = HERE / ".environments" / "peers" / "bin" / "python"
@@ -32,12 +33,12 @@ def main() -> int:
     return failed
 
 
-def _run(command: list[str], kept: object) -> int:
+def _run(command: list[str], kept: TextIO) -> int:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
-            print(line, end="", file=kept, flush=True)  # pyright: ignore[reportArgumentType]
+            print(line, end="", file=kept, flush=True)
     return process.returncode
 
 

@@ -6,11 +6,18 @@ LAYERS = ["l1", "l2", "l3", "l4"]
 NAME = "intrinsic_dimension_likelihood"
 
 
-def dimensions(make, rows, error=0.2):
+def dimensions(make, rows, error=0.2, converged=1.0):
     dims = ("step", "layer")
+    same = lambda value: (dims, np.full(np.shape(rows), value))  # noqa: E731
     return make(
-        LAYERS, **{NAME: (dims, rows), f"{NAME}_standard_error": (dims, np.full_like(np.asarray(rows, float), error))}
+        LAYERS, **{NAME: (dims, rows), f"{NAME}_standard_error": same(error), f"{NAME}_converged": same(converged)}
     )
+
+
+def test_estimates_that_have_not_converged_are_said_to_read_low(make):
+    rows = np.tile([5, 9, 7, 3], (8, 1))
+    assert "read low" in dimension_by_depth(dimensions(make, rows, converged=0.0))[0].sentence
+    assert "read low" not in dimension_by_depth(dimensions(make, rows))[0].sentence
 
 
 def test_a_peak_inside_the_network_and_its_fall(make):

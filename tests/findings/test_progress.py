@@ -26,7 +26,7 @@ def times(make, values, names=None):
 def test_late_and_never_learned_classes_are_named(make):
     (finding,) = classes_learned_last(times(make, [10, 10, 32, np.inf], ["cat", "dog", "emu", "fox"]))
     assert "Learned last: emu (step 32)" in finding.sentence
-    assert "Not learned for good (90 % correct to the end): fox" in finding.sentence
+    assert "Not learned for good (90% correct to the end): fox" in finding.sentence
 
 
 @pytest.mark.parametrize("values", [[10, 10, 10], [np.inf] * 3, [10, 100]])

@@ -18,7 +18,8 @@ def dimension_by_depth(data: xr.Dataset) -> list[Finding]:
 
     Rule: the layer of largest TwoNN dimension (maximum likelihood) against the last layer; named only if they differ
     by more than two standard errors of the difference; a peak inside the network only if it also exceeds the first
-    layer by as much. Needs 3 layers. Source: Ansuini et al. 2019.
+    layer by as much. Where an estimate has not converged the sentence says that such dimensions read low. Needs 3
+    layers. Source: Ansuini et al. 2019.
     """
     if "intrinsic_dimension_likelihood" not in data or not data.sizes["step"]:
         return []
@@ -28,6 +29,7 @@ def dimension_by_depth(data: xr.Dataset) -> list[Finding]:
         last["intrinsic_dimension_likelihood_standard_error"].values,
     )
     known = np.isfinite(value) & np.isfinite(error)
+    converged = last["intrinsic_dimension_likelihood_converged"].values[known] == 1
     names, value, error = data["layer"].values[known], value[known], error[known]
     if len(value) < LEAST_LAYERS:
         return []
@@ -35,12 +37,13 @@ def dimension_by_depth(data: xr.Dataset) -> list[Finding]:
     if peak == len(value) - 1 or not _exceeds(value, error, peak, len(value) - 1):
         return []
     inside = peak > 0 and _exceeds(value, error, peak, 0)
+    doubt = "" if converged[[peak, -1]].all() else " Dimensions this large read low on so few examples."
     how = "peaks at" if inside else "is largest near the input, at"
     return [
         Finding(
             "dimension_by_depth",
             f"The representation's intrinsic dimension {how} {names[peak]} ({value[peak]:.1f} ± {error[peak]:.1f}) and "
-            f"falls to {value[-1]:.1f} ± {error[-1]:.1f} at {names[-1]}.",
+            f"falls to {value[-1]:.1f} ± {error[-1]:.1f} at {names[-1]}.{doubt}",
             {str(name): float(v) for name, v in zip(names, value, strict=True)},
             int(last["step"]),
             FIGURE,

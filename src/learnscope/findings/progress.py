@@ -60,7 +60,7 @@ def classes_learned_last(data: xr.Dataset) -> list[Finding]:
             + f"; half of the learned classes were there by step {median:,.0f}."
         )
     if never:
-        parts.append(f"Not learned for good (90 % correct to the end): {listed(never)}.")
+        parts.append(f"Not learned for good (90% correct to the end): {listed(never)}.")
     if not parts:
         return []
     evidence: dict[str, float | str] = {names[k]: float(t) for k, t in enumerate(times)}

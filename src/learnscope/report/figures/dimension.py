@@ -19,7 +19,7 @@ DEFINITIONS = (
     (
         "Intrinsic dimension",
         "The number of directions in which the cloud of activations extends locally, estimated from the distances to "
-        "the two nearest neighbours (TwoNN) or to the twenty nearest ones (Levina-Bickel). Dimensions above about 20 "
+        "the two nearest neighbours (TwoNN) or to the ten nearest ones (Levina-Bickel). Dimensions above about 20 "
         "are underestimated on probes of ordinary size.",
     ),
     (

@@ -10,14 +10,14 @@ from learnscope.report.figures.common import columns, has, layer_cells, rows_hei
 
 SHARES = {
     "dead_share": "dead units",
-    "saturated_share": "saturated activations",
+    "saturated_share": "saturated units",
     "nonfinite_share": "NaN or infinite activations",
 }
 DEFINITIONS = (
     (
         "Dead, saturated",
-        "A unit is dead if its output is the same for every probe example and position; an activation is saturated if "
-        "it lies within 5% of an edge of a bounded range.",
+        "A unit is dead if its output (averaged over positions) is the same for every probe example, and saturated if "
+        "90% of its activations lie within 5% of an edge of a bounded range.",
     ),
 )
 
