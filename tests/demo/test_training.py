@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from learnscope.demo import recipe, training
+from learnscope.errors import StoreError
 from learnscope.scope.record import open as open_record
+from learnscope.scope.scope import Scope
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +76,17 @@ def test_seeds_differ_and_repeat(tmp_path):
     ]
     assert np.array_equal(losses[0], losses[1])
     assert not np.array_equal(losses[0], losses[2])
+
+
+def test_a_folder_that_holds_another_run_is_refused(tmp_path):
+    training.run(tmp_path, network="mlp")
+    with pytest.raises(StoreError, match=r"holds the run 'mlp on digits, seed 0', but 'cnn on digits, seed 0'"):
+        training.run(tmp_path, network="cnn")
+
+
+def test_a_run_that_was_killed_before_its_last_measurement_makes_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(Scope, "close", lambda self, **options: None)
+    assert training.run(tmp_path, network="mlp").record.data["step"].values[-1] < 57
+    monkeypatch.undo()
+    monkeypatch.setitem(recipe.RECIPES, "digits", recipe.Recipe(3, 64, 0.05, probe_examples=60))
+    assert training.run(tmp_path, network="mlp").record.data["step"].values[-1] == 57

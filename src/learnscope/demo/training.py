@@ -18,7 +18,9 @@ from learnscope.distributions.images import Images, load_images
 from learnscope.networks.catalogue import build
 from learnscope.randomness import generator
 from learnscope.scope.record import Record
+from learnscope.scope.record import open as open_record
 from learnscope.scope.scope import Scope
+from learnscope.scope.store import exists
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,10 @@ def run(
     probe = (images.x_test[: recipe.probe_examples], images.y_test[: recipe.probe_examples])
     steps_per_epoch = math.ceil(len(images.x_train) / recipe.batch_size)
     steps = recipe.epochs * steps_per_epoch
-    step = begun = checkpoint.load(folder, model, optimiser)
+    name = f"{network} on {images.name}, seed {seed}"
+    step = begun = checkpoint.load(folder, name, model, optimiser)
+    if begun == steps and _is_whole(folder, steps):
+        return Outcome(open_record(folder), steps, steps, images)
     scope = Scope(
         model,
         probe,
@@ -84,11 +89,15 @@ def run(
             scope.step(loss=loss, learning_rate=optimiser.param_groups[0]["lr"])
             watch(step, steps, float(loss.detach()))
             if interrupted() or step % steps_per_epoch == 0:
-                checkpoint.save(folder, step, model, optimiser)
+                checkpoint.save(folder, name, step, model, optimiser)
             if interrupted():
                 break
     scope.close(measure=step == steps)
     return Outcome(scope.record, step, steps, images)
+
+
+def _is_whole(folder: Path, steps: int) -> bool:
+    return exists(folder) and steps in open_record(folder).store.steps()
 
 
 def _batches(recipe: Recipe, n: int, seed: int, first: int) -> Iterator[tuple[int, Tensor]]:

@@ -37,13 +37,8 @@ def unknown(reason: str) -> Estimate:
     return Estimate(nan, nan, torch.tensor(0), torch.tensor(False), estimator="not computed", notes=(reason,))
 
 
-def is_finite(state: State, layer: str) -> bool:
-    """Return whether all activations of a layer are finite."""
-    return state.units(layer).nonfinite == 0 and bool(torch.isfinite(state.features(layer)).all())
-
-
 def _where_finite(state: State, layer: str, measure: Callable[[], Tensor]) -> Tensor:
-    return measure().double().cpu() if is_finite(state, layer) else torch.tensor(torch.nan, dtype=torch.float64)
+    return measure().double().cpu() if state.is_finite(layer) else torch.tensor(torch.nan, dtype=torch.float64)
 
 
 class IntrinsicDimension:
@@ -71,7 +66,7 @@ class IntrinsicDimension:
         return xr.Dataset(variables, coords={"layer": list(state.layers)})
 
     def _layer(self, state: State, layer: str) -> dict[str, Estimate]:
-        if not is_finite(state, layer):
+        if not state.is_finite(layer):
             return dict.fromkeys(DIMENSION_NAMES, unknown("activations are not finite"))
         return intrinsic_dimensions(state.features(layer), neighbours=state.neighbours(layer))
 
@@ -129,7 +124,7 @@ class Separability:
 
     @staticmethod
     def _estimate(state: State, layer: str, measure: Callable[[State, str], Estimate]) -> Estimate:
-        return measure(state, layer) if is_finite(state, layer) else unknown("activations are not finite")
+        return measure(state, layer) if state.is_finite(layer) else unknown("activations are not finite")
 
 
 class PrincipalComponents:
@@ -186,7 +181,7 @@ class PrincipalComponents:
 
     def _layer(self, state: State, layer: str) -> Sequence[Tensor]:
         n = len(state.features(layer))
-        if not is_finite(state, layer):
+        if not state.is_finite(layer):
             shapes = [(n, self.components), (self.components,), (self.components, self.units), (), (), ()]
             return [torch.full(shape, torch.nan) for shape in shapes]
         basis = padded(state.basis(layer), self.components, self.units)

@@ -77,6 +77,10 @@ class State(Protocol):
         """[n, units] activations of a layer on the probe."""
         ...
 
+    def is_finite(self, layer: str) -> bool:
+        """Whether all activations of a layer, and its features, are finite."""
+        ...
+
     def units(self, layer: str) -> UnitStatistics:
         """Statistics of each unit over examples and positions, taken before any pooling."""
         ...

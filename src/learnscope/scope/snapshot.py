@@ -76,6 +76,7 @@ class Snapshot:
     previous_parameters: Mapping[str, Tensor] | None
     layers: Sequence[str] = ()
     _captured: Captured | None = None
+    _finite: dict[str, bool] = field(default_factory=dict)
     _neighbours: dict[str, Neighbours] = field(default_factory=dict)
     _bases: dict[str, Basis] = field(default_factory=dict)
     _spectra: dict[str, Tensor] = field(default_factory=dict)
@@ -112,6 +113,12 @@ class Snapshot:
     def features(self, layer: str) -> Tensor:
         """[n, units] activations of a layer in view."""
         return self._view(layer).features[layer]
+
+    def is_finite(self, layer: str) -> bool:
+        """Whether all activations of a layer in view, and its features, are finite."""
+        if layer not in self._finite:
+            self._finite[layer] = self.units(layer).nonfinite == 0 and bool(torch.isfinite(self.features(layer)).all())
+        return self._finite[layer]
 
     def units(self, layer: str) -> UnitStatistics:
         """Statistics of each unit of a layer in view, before positions were reduced."""
@@ -157,6 +164,7 @@ class Snapshot:
             yield
         finally:
             self._captured = Captured(self._captured.outputs)
+            self._finite.clear()
             self._neighbours.clear()
             self._bases.clear()
             self.layers = ()
