@@ -11,13 +11,16 @@ from torch import Tensor
 from learnscope.errors import BudgetError, InputError
 from learnscope.observables.duplicates import first_of_each, groups_of_equal_rows
 from learnscope.observables.features import as_matrix
-from learnscope.observables.screening import SKETCH, half_squares, screen, sketch, tile
+from learnscope.observables.screening import SKETCH, Screen, at_most, half_distances, kth_smallest, screen, sketch
 
-EXTRA_CANDIDATES = 8
-# Differences are taken in pieces that stay in the cache.
+# Values of a tile of distances: few enough for the cache, enough for fast matrix products.
+TILE = 2**20
+# Bytes of differences that are taken at a time; these stay in the cache.
 PIECE = 2**20
-# A sketch is tried on so many examples, and used if nearly all of these get their certificate.
-TRIAL, NEARLY_ALL = 256, 0.9
+# Rows with more candidates than that are screened again in float64.
+CROWD = 1024
+# A sketch is tried on so many examples; a direct difference takes the time of so many multiplications in matrices.
+TRIAL, DIRECT = 64, 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,42 +73,59 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
     """
     h = _checked(h, k, budget)
     exponent = _exponent(h)
-    x, residual = _few_coordinates(_scaled(h, exponent, torch.float32), k)
-    screened, candidates = screen(x, min(len(h) - 1, k + EXTRA_CANDIDATES), budget)
-    norms = _norms(x)
-    kth = _kth(screened, k, residual, torch.arange(len(h), device=h.device), candidates)
-    limit = _limit(kth, norms, norms.amax(), (x.shape[1] + 8) * 2.0**-24)
-    certified = (screened[:, -1] > limit) | (screened.shape[1] == len(h) - 1)
-    failed = (~certified).nonzero().squeeze(1)
-    if len(failed):
+    screened = _cheapest(h, _scaled(h, exponent, torch.float32), k, exponent)
+    squares = torch.empty(len(h), k, dtype=torch.float64, device=h.device)
+    indices = torch.empty_like(squares, dtype=torch.int64)
+    crowded = []
+    for rows in torch.arange(len(h), device=h.device).split(_rows_at_once(len(h), budget)):
+        local, columns = _candidates(h, screened, rows, k, exponent)
+        few = local.bincount(minlength=len(rows)) <= CROWD
+        if not bool(few.all()):
+            crowded.append(rows[~few])
+            rows, (local, columns) = rows[few], _only(few, local, columns)
+        squares[rows], indices[rows] = _nearest(h, rows, local, columns, exponent, k)
+    if crowded:
         groups = groups_of_equal_rows(h)
         if int(groups.max()) + 1 < len(h):
             return _among_groups(h, groups, k, budget)
-    squares = torch.empty(len(h), k, dtype=torch.float64, device=h.device)
-    indices = torch.empty_like(squares, dtype=torch.int64)
-    near = (screened <= limit[:, None]) & certified[:, None]
-    squares[certified], indices[certified] = _refine(h, *_pairs(near, candidates), exponent, k)
-    if len(failed):
+        failed = torch.cat(crowded)
         squares[failed], indices[failed] = _again(h, failed, k, exponent, budget)
     return Neighbours(squares.sqrt() * 2.0**exponent, indices)
 
 
-def _few_coordinates(x: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
-    """Return a sketch of x and its residuals if it tells neighbours apart, else x itself and None."""
+def _cheapest(h: Tensor, x: Tensor, k: int, exponent: int) -> Screen:
+    """Return a screen of a sketch of x if that is quicker, by a trial on some examples, else of x itself."""
     n, d = x.shape
-    if d < 3 * SKETCH or n < 4 * TRIAL:
-        return x, None
-    s, residual = sketch(x)
+    if d < 3 * SKETCH or n < 16 * TRIAL:
+        return screen(x)
+    sketched = screen(sketch(x), exact=False)
     rows = torch.arange(0, n, n // TRIAL, device=x.device)
-    half = half_squares(s)
-    trial = tile(s[rows], half[rows], s, half)
-    trial[torch.arange(len(rows), device=x.device), rows] = torch.inf
-    screened, candidates = trial.topk(k + EXTRA_CANDIDATES, dim=1, largest=False)
-    norms = _norms(s)
-    kth = _kth(screened, k, residual, rows, candidates)
-    limit = _limit(kth, norms[rows], norms.amax(), (s.shape[1] + 8) * 2.0**-24)
-    useful = float((screened[:, -1] > limit).double().mean()) >= NEARLY_ALL
-    return (s, residual) if useful else (x, None)
+    more = len(_candidates(h, sketched, rows, k, exponent)[0]) / len(rows)
+    return sketched if more * d * DIRECT < n * (d - SKETCH) else screen(x)
+
+
+def _rows_at_once(n: int, budget: int) -> int:
+    """Return how many rows of distances to n examples are made at a time, if all of these may be candidates."""
+    return max(1, min(TILE, budget // 64) // n)
+
+
+def _candidates(h: Tensor, screened: Screen, rows: Tensor, k: int, exponent: int) -> tuple[Tensor, Tensor]:
+    """Return pairs (place in ``rows``, example), in order, among which are the k nearest of each row."""
+    tile = half_distances(screened, rows)
+    norms = screened.norms[rows]
+    own = norms.square() / 2
+    kth = kth_smallest(tile, k)
+    if screened.exact:
+        kth = kth + own
+    else:
+        kth = _nearest(h, rows, *at_most(tile, kth), exponent, k)[0][:, -1] / 2
+    return at_most(tile, _limit(kth, norms, screened.norms.amax(), screened.slack) - own)
+
+
+def _only(few: Tensor, local: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pairs of the rows marked in ``few``, and count their places among these."""
+    kept = few[local]
+    return (few.cumsum(0) - 1)[local[kept]], columns[kept]
 
 
 def _checked(h: Tensor, k: int, budget: int) -> Tensor:
@@ -136,19 +156,6 @@ def _scaled(h: Tensor, exponent: int, dtype: torch.dtype) -> Tensor:
     return (x.double() * 2.0**-exponent if exponent else x).to(dtype)
 
 
-def _norms(x: Tensor) -> Tensor:
-    """Return ‖xᵢ‖ of every example: [n] float64."""
-    return (2 * half_squares(x).double()).sqrt().squeeze(1)
-
-
-def _kth(screened: Tensor, k: int, residual: Tensor | None, rows: Tensor, candidates: Tensor) -> Tensor:
-    """Return what the k-th smallest half square of each row is at most, but for rounding: [rows] float64."""
-    upper = screened.double()
-    if residual is not None:
-        upper = upper + 2 * residual[rows, None] * residual[candidates]
-    return upper.kthvalue(k, dim=1).values
-
-
 def _limit(kth: Tensor, norms: Tensor, largest: Tensor, slack: float) -> Tensor:
     """Return t₍ₖ₎ + B, which no screened half square of one of the k nearest exceeds: [rows] float64.
 
@@ -164,23 +171,17 @@ def _limit(kth: Tensor, norms: Tensor, largest: Tensor, slack: float) -> Tensor:
     return kth + slack * (norms + torch.minimum(norms + radius, largest)).square()
 
 
-def _pairs(near: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pairs (row, candidate) marked in ``near`` [n, m], by row and then by candidate."""
-    rows, slots = near.nonzero(as_tuple=True)
-    columns = candidates[rows, slots]
-    order = columns.argsort(stable=True)
-    order = order[rows[order].argsort(stable=True)]
-    return rows[order], columns[order]
-
-
-def _refine(h: Tensor, rows: Tensor, columns: Tensor, exponent: int, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k smallest exact squares of each row that occurs, and their columns, from sorted pairs."""
-    squares = _squares(h, rows, columns, exponent)
-    order = squares.argsort(stable=True)
-    order = order[rows[order].argsort(stable=True)]
-    counts = rows.unique_consecutive(return_counts=True)[1]
-    chosen = order[(counts.cumsum(0) - counts)[:, None] + torch.arange(k, device=h.device)]
-    return squares[chosen], columns[chosen]
+def _nearest(h: Tensor, rows: Tensor, local: Tensor, columns: Tensor, exponent: int, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k smallest exact squares [rows, k] and their examples, from pairs in order, equal ones by index."""
+    counts = local.bincount(minlength=len(rows))
+    width = int(counts.max()) if len(rows) else k
+    slots = torch.arange(len(local), device=h.device) + (width * local - (counts.cumsum(0) - counts)[local])
+    squares = torch.full((len(rows), width), torch.inf, dtype=torch.float64, device=h.device)
+    squares.view(-1)[slots] = _squares(h, rows[local], columns, exponent)
+    examples = torch.zeros_like(squares, dtype=torch.int64)
+    examples.view(-1)[slots] = columns
+    squares, order = squares.sort(dim=1, stable=True)
+    return squares[:, :k], examples.gather(1, order[:, :k])
 
 
 def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int) -> Tensor:
@@ -197,16 +198,10 @@ def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int) -> Tensor:
 
 def _again(h: Tensor, failed: Tensor, k: int, exponent: int, budget: int) -> tuple[Tensor, Tensor]:
     """Return exact squares and indices [rows, k] of the rows ``failed``, screened in float64 against everything."""
-    x = _scaled(h, exponent, torch.float64)
-    half, norms = half_squares(x), _norms(x)
+    screened = screen(_scaled(h, exponent, torch.float64))
     parts = []
-    for rows in failed.split(max(1, budget // (48 * len(h)))):
-        part = tile(x[rows], half[rows], x, half)
-        part[torch.arange(len(rows), device=h.device), rows] = torch.inf
-        kth = part.kthvalue(k, dim=1).values
-        limit = _limit(kth, norms[rows], norms.amax(), (x.shape[1] + 8) * 2.0**-53)
-        near, columns = (part <= limit[:, None]).nonzero(as_tuple=True)
-        parts.append(_refine(h, rows[near], columns, exponent, k))
+    for rows in failed.split(_rows_at_once(len(h), budget)):
+        parts.append(_nearest(h, rows, *_candidates(h, screened, rows, k, exponent), exponent, k))
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 

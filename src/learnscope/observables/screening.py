@@ -1,121 +1,130 @@
-"""Which examples may be neighbours: half squared distances by float32 matrix products, in tiles."""
+"""Which examples may be neighbours: half squared distances by matrix products, and what lies below a threshold."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-LARGEST_TILE = 2048
-# The smallest of each group stands for it while the smallest groups are sought: 16 times fewer to sort.
+# The smallest of each group stands for it while the smallest groups are sought: 16 times fewer to search.
 GROUP = 16
-SKETCH = 128
+SKETCH, SAMPLE = 128, 2048
 
 
-def screen(x: Tensor, m: int, budget: int) -> tuple[Tensor, Tensor]:
-    """Return for each example the m others with the smallest ‖xᵢ − xⱼ‖²/2, up to rounding, and their indices.
+@dataclass(frozen=True, slots=True, eq=False)
+class Screen:
+    """Examples laid out for :func:`half_distances`.
 
-    Args:
-        x: [n, d] float32, centred.
-        m: how many, below n.
-        budget: bytes for tiles.
+    Attributes:
+        points: [n up to a multiple of 16, d + 1] the features x and ‖x‖²/2; infinite in what is padded.
+        norms: [n] float64, ‖x‖.
+        slack: B/2 = slack (‖xᵢ‖ + ‖xⱼ‖)²/2 bounds the rounding of half a squared distance: (d + 8) u.
+        exact: False when distances in x are only lower bounds of those sought.
+    """
 
-    Returns:
-        [n, m] float32 half squares, ascending, and [n, m] int64; all examples left out have none smaller than the
-        last one kept.
+    points: Tensor
+    norms: Tensor
+    slack: float
+    exact: bool = True
 
-    Cost: n² d / 2 multiplications, each pair of tiles once.
+
+def screen(x: Tensor, *, exact: bool = True) -> Screen:
+    """Return centred features [n, d], float32 or float64, ready for :func:`half_distances`.
 
     Examples:
-        >>> screen(torch.tensor([[-1.0], [0.0], [2.0]]), 1, 2**20)[1].flatten().tolist()
-        [1, 0, 1]
+        >>> screen(torch.tensor([[3.0, 4.0]])).norms
+        tensor([5.], dtype=torch.float64)
     """
-    n = len(x)
-    rows = -(-n // GROUP) * GROUP
-    half = pad(half_squares(x), (0, 0, 0, rows - n), value=torch.inf)
-    x = pad(x, (0, 0, 0, rows - n))
-    size = GROUP * max(1, min(LARGEST_TILE, math.isqrt(budget // 16)) // GROUP)
-    screened = x.new_full((rows, m), torch.inf)
-    candidates = torch.zeros(rows, m, dtype=torch.int64, device=x.device)
-    for top in range(0, rows, size):
-        for left in range(top, rows, size):
-            i, j = slice(top, top + size), slice(left, left + size)
-            part = tile(x[i], half[i], x[j], half[j])
-            if top == left:
-                part.fill_diagonal_(torch.inf)
-            else:
-                groups = part.unflatten(0, (GROUP, -1))
-                smallest = groups.amin(dim=0).mT.contiguous()
-                _keep_smallest(screened[j], candidates[j], groups.permute(2, 0, 1), smallest, top)
-            groups = part.unflatten(1, (GROUP, -1))
-            _keep_smallest(screened[i], candidates[i], groups, groups.amin(dim=1), left)
-    screened, order = screened[:n].sort(dim=1)
-    return screened, candidates[:n].gather(1, order)
+    squares = torch.cat([part.double().square().sum(dim=1) for part in x.split(SAMPLE)])
+    points = torch.cat([x, (squares / 2).to(x.dtype)[:, None]], dim=1)
+    if more := -len(x) % GROUP:
+        points = pad(points, (0, 0, 0, more))
+        points[-more:, -1] = torch.inf
+    return Screen(points, squares.sqrt(), (x.shape[1] + 8) * torch.finfo(x.dtype).eps / 2, exact)
 
 
-def tile(rows: Tensor, half_rows: Tensor, columns: Tensor, half_columns: Tensor) -> Tensor:
-    """Return ‖rᵢ − cⱼ‖²/2 of all pairs by a single matrix product, norms included.
+def half_distances(of: Screen, rows: Tensor) -> Tensor:
+    """Return ‖xⱼ‖²/2 − xᵢ·xⱼ of the given rows i with all examples j, infinite for j = i: [rows, padded n].
+
+    That is half a squared distance, ‖xᵢ − xⱼ‖²/2, less the constant ‖xᵢ‖²/2.
 
     Examples:
-        >>> x = torch.tensor([[0.0], [2.0]])
-        >>> tile(x, half_squares(x), x, half_squares(x)).tolist()
-        [[0.0, 2.0], [2.0, 0.0]]
+        >>> half_distances(screen(torch.tensor([[0.0], [2.0]])), torch.tensor([1]))[:, :2]
+        tensor([[0., inf]])
     """
-    left = torch.cat([rows, half_rows, torch.ones_like(half_rows)], dim=1)
-    right = torch.cat([-columns, torch.ones_like(half_columns), half_columns], dim=1)
-    return left @ right.mT
+    left = -of.points[rows]
+    left[:, -1] = 1
+    tile = left @ of.points.mT
+    tile[torch.arange(len(rows), device=rows.device), rows] = torch.inf
+    return tile
 
 
-def half_squares(x: Tensor) -> Tensor:
-    """Return ‖xᵢ‖²/2, summed in float64: [n, 1] in the precision of ``x``."""
-    sums = [part.double().square().sum(dim=1, keepdim=True) for part in x.split(LARGEST_TILE)]
-    return (torch.cat(sums) / 2).to(x.dtype)
+def kth_smallest(tile: Tensor, k: int) -> Tensor:
+    """Return for each row a value that at least k others do not exceed, hardly above the k-th smallest: [rows].
 
+    It is the k-th smallest minimum over groups of columns, of which there are more than 2 k.
 
-def _keep_smallest(screened: Tensor, candidates: Tensor, groups: Tensor, smallest: Tensor, offset: int) -> None:
-    """Merge half squares [rows, members, groups], the first of example ``offset``, into the running lists, in place.
-
-    ``smallest`` [rows, groups] holds the minimum over the members: the m smallest lie in the m groups smallest so.
+    Examples:
+        >>> kth_smallest(torch.arange(64.0).view(1, 64), 3)
+        tensor([2.])
     """
-    m, count = screened.shape[1], groups.shape[2]
-    chosen = smallest.topk(min(m, count), dim=1, largest=False, sorted=False).indices[:, None, :]
-    values = groups.gather(2, chosen.expand(-1, GROUP, -1)).flatten(1)
-    members = offset + chosen + count * torch.arange(GROUP, device=chosen.device)[:, None]
-    values, order = torch.cat([screened, values], dim=1).topk(m, dim=1, largest=False, sorted=False)
-    candidates.copy_(torch.cat([candidates, members.flatten(1)], dim=1).gather(1, order))
-    screened.copy_(values)
+    size = GROUP
+    while size > 1 and tile.shape[1] < 2 * k * size:
+        size //= 2
+    minima = tile.unflatten(1, (size, -1)).amin(dim=1)
+    if tile.device.type != "cpu":
+        return minima.kthvalue(k, dim=1).values
+    # Several times faster than torch's.
+    return torch.from_numpy(np.partition(minima.numpy(), k - 1, axis=1)[:, k - 1])
 
 
-def sketch(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return few coordinates whose distances are no larger than those of ``x``, and how far they may fall short.
+def at_most(tile: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows and columns of what does not exceed the limit [rows] of its row, in order.
+
+    Examples:
+        >>> at_most(torch.tensor([[1.0, 3.0], [2.0, 0.0]]), torch.tensor([1.0, 2.0]))
+        (tensor([0, 1, 1]), tensor([0, 0, 1]))
+    """
+    limit = limit.to(tile.dtype)[:, None]
+    if tile.device.type != "cpu":
+        rows, columns = (tile <= limit).nonzero(as_tuple=True)
+        return rows, columns
+    # Several times faster than torch's.
+    flat = torch.from_numpy(np.flatnonzero(tile.numpy() <= limit.numpy()))
+    rows = flat // tile.shape[1]
+    return rows, flat - rows * tile.shape[1]
+
+
+def sketch(x: Tensor) -> Tensor:
+    """Return few coordinates whose distances are no larger than those of ``x``, and not much smaller if all is well.
 
     The coordinates are s = (Px, ρ) with P the projection on 128 leading directions, found by a randomised
     iteration on at most 2,048 examples (Halko, Martinsson, Tropp 2011), and ρ = ‖x − PᵀPx‖. As |ρᵢ − ρⱼ| ≤
-    ‖residualᵢ − residualⱼ‖ ≤ ρᵢ + ρⱼ, ‖sᵢ − sⱼ‖² ≤ ‖xᵢ − xⱼ‖² ≤ ‖sᵢ − sⱼ‖² + 4 ρᵢρⱼ.
+    ‖residualᵢ − residualⱼ‖, ‖sᵢ − sⱼ‖ ≤ ‖xᵢ − xⱼ‖.
 
     Args:
         x: [n, d] float32, centred, d > 128.
 
     Returns:
-        s [n, 129] float32 and ρ [n] float64.
+        [n, 129] float32.
 
     Cost: 128 n d multiplications in float64.
 
     Examples:
-        >>> s, residual = sketch(torch.eye(200)[:5])
-        >>> s.shape, float(residual.max()) < 1e-6
-        (torch.Size([5, 129]), True)
+        >>> s = sketch(torch.eye(200)[:5])
+        >>> s.shape, round(float((s[0] - s[1]).norm()) ** 2, 5)
+        (torch.Size([5, 129]), 2.0)
     """
-    sample = x[:: -(-len(x) // LARGEST_TILE)]
+    sample = x[:: -(-len(x) // SAMPLE)]
     start = torch.randn(x.shape[1], SKETCH, generator=torch.Generator().manual_seed(0)).to(x.device)
     directions = torch.linalg.qr((sample.mT @ (sample @ start)).double()).Q
-    parts, residuals = [], []
-    for part in x.split(LARGEST_TILE):
+    parts = []
+    for part in x.split(SAMPLE // 8):
         part = part.double()
         projected = part @ directions
-        parts.append(projected.float())
-        residuals.append(part.square_().sum(dim=1) - projected.square_().sum(dim=1))
-    residual = torch.cat(residuals).clamp(min=0).sqrt()
-    return torch.cat([torch.cat(parts), residual[:, None].float()], dim=1), residual
+        squares = part.square_().sum(dim=1) - projected.square().sum(dim=1)
+        parts.append(torch.cat([projected, squares.clamp(min=0).sqrt()[:, None]], dim=1).float())
+    return torch.cat(parts)
