@@ -59,7 +59,7 @@ def test_equals_the_full_matrix_of_distances(name, k):
 def test_does_not_depend_on_the_tiles(name, monkeypatch):
     h = CASES[name]()
     whole = nearest_neighbours(h, 3)
-    monkeypatch.setattr(screening, "LARGEST_TILE", 32)
+    monkeypatch.setattr(module, "TILE", 7 * len(h))
     tiled = nearest_neighbours(h, 3)
     assert torch.equal(whole.distances, tiled.distances)
     assert torch.equal(whole.indices, tiled.indices)
@@ -83,10 +83,12 @@ def test_any_small_data(n, d, seed, offset):
     assert torch.equal(found.indices, indices)
 
 
-def test_rows_without_certificate_are_found_again(monkeypatch):
-    """With a screening in float32 that is worth nothing, the answer is still exact."""
-    monkeypatch.setattr(module, "EXTRA_CANDIDATES", 0)
-    h = curve(150, 20) * 1e-3 + torch.tensor([[1.0], [-1.0]]).repeat(75, 20)
+@pytest.mark.parametrize("crowd", [1, 5, 60])
+@pytest.mark.parametrize("gap", [1.0, 1e3])
+def test_crowded_rows_are_found_again(crowd, gap, monkeypatch):
+    """With a screening in float32 that leaves too many candidates, for some rows or all, the answer is still exact."""
+    monkeypatch.setattr(module, "CROWD", crowd)
+    h = curve(150, 20) * 1e-3 + gap * torch.tensor([[1.0], [-1.0]]).repeat(75, 20)
     found = nearest_neighbours(h, 4)
     distances, indices = reference.nearest_neighbours(h, 4)
     torch.testing.assert_close(found.distances, distances, rtol=1e-9, atol=0.0)
@@ -112,14 +114,28 @@ def test_a_sketch_of_many_features_is_exact_too(noise, monkeypatch):
     assert torch.equal(found.indices, indices)
 
 
-def test_a_sketch_bounds_distances_from_both_sides():
+def test_a_sketch_bounds_distances_from_below():
     x = torch.randn(100, 300, generator=random) * torch.logspace(0, -3, 300)
-    s, residual = screening.sketch(x)
-    exact, lower = (torch.cdist(each.double(), each.double()).square() for each in (x, s))
-    slack = 1e-5 * exact.max()
-    assert (lower <= exact + slack).all()
-    assert (exact <= lower + 4 * residual[:, None] * residual + slack).all()
-    assert 0 < float(residual.square().sum() / x.double().square().sum()) < 0.2
+    exact, lower = (torch.cdist(each.double(), each.double()).square() for each in (x, screening.sketch(x)))
+    assert (lower <= exact + 1e-5 * exact.max()).all()
+    assert float(lower.sum() / exact.sum()) > 0.9
+
+
+@given(st.integers(1, 200), st.integers(1, 20), st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_thresholds_leave_at_least_k(n, k, seed):
+    x = torch.randn(n + k, 3, generator=torch.Generator().manual_seed(seed))
+    rows = torch.arange(0, n + k, 3)
+    tile = screening.half_distances(screening.screen(x), rows)
+    expected = (torch.cdist(x[rows].double(), x.double()).square() - x[rows].double().square().sum(1)[:, None]) / 2
+    expected[torch.arange(len(rows)), rows] = torch.inf
+    torch.testing.assert_close(tile[:, : n + k].double(), expected, rtol=1e-4, atol=1e-4)
+    limit = screening.kth_smallest(tile, k)
+    assert torch.isfinite(limit).all()
+    found, columns = screening.at_most(tile, limit)
+    assert int(found.bincount().min()) >= k
+    assert (tile[found, columns] <= limit[found]).all()
+    assert len(found) == int((tile <= limit[:, None]).sum())
 
 
 def test_identical_rows_are_at_distance_exactly_zero():

@@ -13,7 +13,7 @@ import xarray as xr
 import zarr
 
 from learnscope.errors import StoreError
-from learnscope.scope import record, store
+from learnscope.scope import record, store, tables
 from learnscope.scope.store import Store
 
 
@@ -64,7 +64,7 @@ def test_a_measurement_counts_only_once_its_step_is_written(tmp_path):
     one = Store.at(tmp_path)
     one.append(0, measurement(1))
     # what a process killed in the middle of a measurement leaves behind
-    array = one.group["tables/one.0"]
+    array = one.group["tables/layer.0"]
     assert isinstance(array, zarr.Array)
     array[1] = np.full(array.shape[1:], 99.0)
     assert Store.open(tmp_path).read()["size"].shape == (1, 2)
@@ -82,6 +82,13 @@ def test_reading_goes_on_while_it_is_written(tmp_path):
     assert reader.data.sizes["step"] == 2
 
 
+def test_two_observables_cannot_measure_the_same_quantity(empty):
+    twice = measurement(0) | {"two": measurement(0)["one"]}
+    with pytest.raises(StoreError, match="two observables measure a quantity named 'size'"):
+        empty.append(0, twice)
+    assert empty.steps().tolist() == []
+
+
 def test_another_shape_is_refused(empty):
     empty.append(0, measurement(0))
     with pytest.raises(StoreError, match="same variables at every step"):
@@ -97,7 +104,7 @@ def test_initial_parameters_are_kept_bit_for_bit(empty):
 
 
 def test_large_quantities_are_read_when_they_are_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "LARGE", 8)
+    monkeypatch.setattr(tables, "LARGE", 8)
     one = Store.at(tmp_path)
     one.append(0, measurement(1))
     assert one.read()["size"].isel(step=0, layer=1).item() == 1.0

@@ -74,13 +74,13 @@ class JointTable:
         marginal = torch.zeros(*self.counts.shape[:-1], int(group.max()) + 1, dtype=torch.float64)
         return entropy(marginal.index_add_(-1, group, self.counts.double()))
 
-    def resampled(self, resamples: int, generator: torch.Generator) -> JointTable:
-        """Return ``resamples`` tables of as many examples, drawn with replacement."""
+    def with_resamples(self, resamples: int, generator: torch.Generator) -> JointTable:
+        """Return this table followed by ``resamples`` tables of as many examples, drawn with replacement."""
         seed = int(torch.randint(2**62, (), generator=generator))
         n = int(self.counts.sum())
         share = (self.counts.double() / n).numpy()
         draws = np.random.default_rng(seed).multinomial(n, share / share.sum(), size=resamples)
-        return JointTable(self.cells, torch.from_numpy(draws))
+        return JointTable(self.cells, torch.cat([self.counts[None], torch.from_numpy(draws)]))
 
 
 def joint_table(network: Tensor, simple: Tensor, y: Tensor) -> JointTable:
@@ -165,11 +165,10 @@ def explained_information(
     """
     generator = generator or torch.Generator().manual_seed(0)
     table = joint_table(network, simple, y)
-    values = _informations(table)
-    resampled = _informations(table.resampled(RESAMPLES, generator))
+    values = _informations(table.with_resamples(RESAMPLES, generator))
     n = int(table.counts.sum())
     coverage = 1 - int((table.counts == 1).sum()) / n
-    estimates = [_estimate(v, r, n, coverage) for v, r in zip(values, resampled, strict=True)]
+    estimates = [_estimate(v[0], v[1:], n, coverage) for v in values]
     return Simplicity(*estimates, coverage=coverage)
 
 

@@ -177,7 +177,7 @@ def _nearest(h: Tensor, rows: Tensor, local: Tensor, columns: Tensor, exponent: 
     width = int(counts.max()) if len(rows) else k
     slots = torch.arange(len(local), device=h.device) + (width * local - (counts.cumsum(0) - counts)[local])
     squares = torch.full((len(rows), width), torch.inf, dtype=torch.float64, device=h.device)
-    squares.view(-1)[slots] = _squares(h, rows[local], columns, exponent)
+    squares.view(-1)[slots] = _squares(h, rows.index_select(0, local), columns, exponent)
     examples = torch.zeros_like(squares, dtype=torch.int64)
     examples.view(-1)[slots] = columns
     squares, order = squares.sort(dim=1, stable=True)
@@ -189,7 +189,7 @@ def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int) -> Tensor:
     squares = torch.empty(len(rows), dtype=torch.float64, device=h.device)
     size = max(1, PIECE // (8 * h.shape[1]))
     for i, j, part in zip(rows.split(size), columns.split(size), squares.split(size), strict=True):
-        difference = h[i].double().sub_(h[j])
+        difference = h.index_select(0, i).double().sub_(h.index_select(0, j))
         if exponent:
             difference *= 2.0**-exponent
         torch.sum(difference.square_(), dim=1, out=part)

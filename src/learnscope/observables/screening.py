@@ -71,10 +71,9 @@ def kth_smallest(tile: Tensor, k: int) -> Tensor:
         >>> kth_smallest(torch.arange(64.0).view(1, 64), 3)
         tensor([2.])
     """
-    size = GROUP
-    while size > 1 and tile.shape[1] < 2 * k * size:
-        size //= 2
-    minima = tile.unflatten(1, (size, -1)).amin(dim=1)
+    minima, size = tile, GROUP
+    while size > 1 and minima.shape[1] >= 4 * k:
+        minima, size = torch.minimum(*minima.chunk(2, dim=1)), size // 2
     if tile.device.type != "cpu":
         return minima.kthvalue(k, dim=1).values
     # Several times faster than torch's.

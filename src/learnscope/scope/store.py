@@ -4,8 +4,7 @@ Layout of ``<run>/record.zarr`` (Zarr format 3):
 
 - ``step``: [capacity] int64, -1 where nothing was measured yet. A measurement counts once its step is written here,
   which happens last; whatever lies beyond the last such place is ignored and overwritten.
-- ``tables/<observable>.<k>``: [capacity, quantities, ...], one chunk a measurement. Quantities of one observable with
-  the same dimensions share a table, for one file a quantity would make small measurements slow.
+- ``tables/<dims>.<k>``: [capacity, quantities, ...], see :mod:`learnscope.scope.tables`.
 - ``static/<name>``: what does not change with the step, such as the labels of the probe.
 - attributes: the format's version, the fingerprint of model and probe, coordinates, and failures.
 
@@ -25,16 +24,13 @@ import numpy as np
 import xarray as xr
 import zarr
 from torch import Tensor
-from zarr.codecs import BloscCodec
 from zarr.storage import LocalStore, MemoryStore
 
 from learnscope.errors import StoreError
+from learnscope.scope.tables import Tables
 
 FORMAT = 1
 CAPACITY = 64
-SMALL = 16 * 2**10  # bytes: compressing less than this costs more than it saves
-QUICK = BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle")  # bases are noise with a padding of zeros
-LARGE = 16 * 2**20  # bytes: quantities above this are read from disk when they are used
 RECORD = "record.zarr"
 INITIAL = "initial.safetensors"
 
@@ -46,6 +42,8 @@ class Store:
         self.folder = folder
         self.group = group
         self._initial: dict[str, Tensor] | None = None
+        self._tables: Tables | None = None
+        self._committed: zarr.Array | None = None
         self._measured: int | None = None
 
     @classmethod
@@ -152,73 +150,28 @@ class Store:
             StoreError: if the disk is full, or the folder cannot be written.
         """
         with _explained(self.folder):
-            index = len(self.steps()) if self._measured is None else self._measured
-            self._make_room(index)
-            for observable, dataset in measured.items():
-                for table in _tables(observable, dataset):
-                    table.write(self.group, index)
-            _array(self.group, "step")[index] = step
-            self._measured = index + 1
-
-    def _make_room(self, index: int) -> None:
-        capacity = _array(self.group, "step").shape[0]
-        if index < capacity:
-            return
-        for name in [f"tables/{key}" for key in _tables_group(self.group)] + ["step"]:
-            array = _array(self.group, name)
-            array.resize((2 * capacity, *array.shape[1:]))
+            if self._tables is None or self._measured is None:
+                self._tables, self._measured = Tables(self.group), len(self.steps())
+            committed = _array(self.group, "step") if self._committed is None else self._committed
+            if self._measured >= committed.shape[0]:
+                self._tables.resize(2 * committed.shape[0])
+                committed.resize((2 * committed.shape[0],))
+            self._tables.write(self._measured, committed.shape[0], measured.values())
+            committed[self._measured] = step
+            self._committed = committed
+            self._measured += 1
 
     def read(self) -> xr.Dataset:
         """Return everything measured so far; quantities above 16 MB are read from disk when they are used."""
-        return _read(self.group, self.steps())
-
-
-class _Table:
-    """Quantities of one observable that share their dimensions, at one step."""
-
-    def __init__(self, name: str, variables: dict[str, xr.Variable], coords: dict[str, list[Any]]) -> None:
-        first = next(iter(variables.values()))
-        self.name = f"tables/{name}"
-        self.dims = first.dims
-        self.values = np.stack([v.values for v in variables.values()])
-        self.quantities = [{"name": key, "attrs": dict(v.attrs)} for key, v in variables.items()]
-        self.coords = {dim: coords[dim] for dim in map(str, self.dims) if dim in coords}
-
-    def write(self, group: zarr.Group, index: int) -> None:
-        array = self._array(group)
-        if array.shape[1:] != self.values.shape:
-            raise StoreError(
-                f"{self.name} has shape {list(self.values.shape)} now but {list(array.shape[1:])} before: an "
-                "observable must return the same variables at every step; use another store for another set-up."
-            )
-        array[index] = self.values
-
-    def _array(self, group: zarr.Group) -> zarr.Array:
-        if self.name in group:
-            return _array(group, self.name)
-        floating = np.issubdtype(self.values.dtype, np.floating)
-        return group.create_array(
-            self.name,
-            shape=(_array(group, "step").shape[0], *self.values.shape),
-            chunks=(1, *(max(size, 1) for size in self.values.shape)),
-            dtype=self.values.dtype,
-            fill_value=np.nan if floating else -1,
-            compressors=QUICK if self.values.nbytes > SMALL else None,
-            dimension_names=["step", _quantity_dim(self.name.removeprefix("tables/")), *map(str, self.dims)],
-            attributes={"quantities": self.quantities, "coordinate_values": self.coords},
-        )
-
-
-def _tables(observable: str, dataset: xr.Dataset) -> Iterator[_Table]:
-    kinds: dict[tuple[object, ...], dict[str, xr.Variable]] = {}
-    for name, array in dataset.data_vars.items():
-        values = array.variable
-        if values.dtype == bool:
-            values = values.astype(np.int8)
-        kinds.setdefault((*values.dims, *values.shape, str(values.dtype)), {})[str(name)] = values
-    coords = {str(dim): coordinate.values.tolist() for dim, coordinate in dataset.coords.items()}
-    for k, variables in enumerate(kinds.values()):
-        yield _Table(f"{observable}.{k}", variables, coords)
+        steps = self.steps()
+        variables, values = Tables(self.group).read(len(steps)) if len(steps) else ({}, {})
+        static = self.group.get("static")
+        if isinstance(static, zarr.Group):
+            for name, array in static.arrays():
+                dims = [str(dim) for dim in array.metadata.dimension_names or ()]  # pyright: ignore[reportAttributeAccessIssue]
+                variables[name] = xr.Variable(dims, np.asarray(array[:]), dict(array.attrs))
+        coords: dict[str, Any] = {"step": ("step", steps, {"long_name": "optimiser steps", "units": "steps"})}
+        return xr.Dataset(variables, coords=coords | values)
 
 
 def exists(folder: str | Path) -> bool:
@@ -237,35 +190,6 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
     array = group[name]
     assert isinstance(array, zarr.Array)
     return array
-
-
-def _tables_group(group: zarr.Group) -> list[str]:
-    tables = group.get("tables")
-    return sorted(tables.array_keys()) if isinstance(tables, zarr.Group) else []
-
-
-def _read(group: zarr.Group, steps: np.ndarray) -> xr.Dataset:
-    tables = xr.open_zarr(group.store, group="tables", chunks=None, consolidated=False) if len(steps) else xr.Dataset()
-    variables: dict[str, xr.Variable] = {}
-    coords: dict[str, Any] = {"step": ("step", steps, {"long_name": "optimiser steps", "units": "steps"})}
-    for key, table in tables.data_vars.items():
-        coords |= {dim: values for dim, values in table.attrs["coordinate_values"].items() if dim not in coords}
-        for k, quantity in enumerate(table.attrs["quantities"]):
-            values = table.variable.isel({"step": slice(0, len(steps)), _quantity_dim(str(key)): k})
-            values = values.copy(deep=False) if values.nbytes > LARGE else values.load()
-            values.attrs = quantity["attrs"]
-            variables[quantity["name"]] = values
-    static = group.get("static")
-    if isinstance(static, zarr.Group):
-        for name, array in static.arrays():
-            names = [str(dim) for dim in array.metadata.dimension_names or ()]  # pyright: ignore[reportAttributeAccessIssue]
-            variables[name] = xr.Variable(names, np.asarray(array[:]), dict(array.attrs))
-    return xr.Dataset(variables, coords=coords)
-
-
-def _quantity_dim(table: str) -> str:
-    # tables differ in how many quantities they hold, and xarray wants one size for each name
-    return f"quantity of {table}"
 
 
 @contextlib.contextmanager
