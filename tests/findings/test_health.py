@@ -33,9 +33,14 @@ def test_a_hundredfold_change_of_size_through_training_is_named(make, end, word)
 
 
 def test_a_signal_lost_along_the_depth_is_named(make):
-    rms = np.tile([1, 0.1, 0.001], (8, 1))
-    (finding,) = exploding_or_vanishing(make(LAYERS, activation_rms=(DIMS, rms)))
-    assert "vanished compared with the first layer, before training: l3" in finding.sentence
+    rms = np.tile([1, 0.2, 0.03, 0.005], (8, 1))
+    (finding,) = exploding_or_vanishing(make([*LAYERS, "l4"], activation_rms=(DIMS, rms)))
+    assert "vanished compared with the first layer, at the first measurement: l4" in finding.sentence
+
+
+def test_a_single_layer_that_rescales_its_input_is_no_lost_signal(make):
+    rms = np.tile([150, 1, 1, 0.9], (8, 1))
+    assert exploding_or_vanishing(make([*LAYERS, "l4"], activation_rms=(DIMS, rms))) == []
 
 
 def test_ordinary_sizes_say_nothing(make):

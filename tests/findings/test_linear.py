@@ -54,10 +54,26 @@ def test_a_network_that_knows_nothing_says_nothing(information):
     assert linear_explains(information(np.full(8, 0.04), np.zeros(8), simple=0.0)) == []
 
 
-def test_a_small_probe_is_said_to_be_rough(information):
+def test_a_probe_too_small_for_its_classes_says_nothing(information):
     data = information(np.linspace(0, 1, 8), np.linspace(0, 1, 8))
     data["network_information_converged"][-1] = 0
-    assert "bits are rough" in linear_explains(data)[0].sentence
+    assert linear_explains(data) == []
+
+
+def test_a_network_that_lost_what_it_knew_says_nothing(information):
+    network = [0, 0.1, 0.4, 0.9, 1.0, 1.0, 0.0, 0.0]
+    assert linear_explains(information(network, network)) == []
+
+
+def test_missing_numbers_make_no_sentence(information):
+    data = information(np.linspace(0, 2, 8), np.linspace(0, 1, 8))
+    data["simple_information"][:] = np.nan
+    assert linear_part_is_kept(data) == []
+
+
+def test_a_negative_share_is_no_percentage(information):
+    network = [0, 0.1, 0.4, 0.9, 1.0, 1.0, 1.0, 1.0]
+    assert "accounts for 0%" in linear_explains(information(network, -np.ones(8)))[0].sentence
 
 
 def test_another_simple_model_is_called_by_its_name(information):

@@ -73,3 +73,12 @@ def test_an_empty_record_has_no_findings():
 def test_a_finding_reads_as_its_sentence():
     assert str(Finding("rule", "A sentence.")) == "A sentence."
     assert listed([]) == ""
+
+
+def test_a_collapse_is_not_called_confidence(make):
+    loss = [2, 1, 0.5, 0.2, 0.2, 0.3, 0.4, 0.5]
+    kept = could_have_stopped(progress(make, [0.1, 0.5, 0.7, 0.8, 0.8, 0.8, 0.8, 0.8], loss))
+    assert any("more confident about its mistakes" in f.sentence for f in kept)
+    fell = could_have_stopped(progress(make, [0.1, 0.5, 0.7, 0.8, 0.8, 0.6, 0.5, 0.4], loss))
+    assert any("rose to 0.5." in f.sentence for f in fell)
+    assert not any("confident" in f.sentence for f in fell)

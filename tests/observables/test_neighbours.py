@@ -103,11 +103,15 @@ def test_squares_neither_overflow_nor_vanish(scale):
     assert torch.equal(scaled.indices, plain.indices)
 
 
+@pytest.mark.parametrize("direct", [0, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("noise", [0.0, 1e-3, 1.0])
-def test_a_sketch_of_many_features_is_exact_too(noise, monkeypatch):
-    """From data that a sketch certifies to data that it fails on, wholly or for some rows."""
-    monkeypatch.setattr(module, "TRIAL", 20)
+def test_a_sketch_of_many_features_is_exact_too(noise, dtype, direct, monkeypatch):
+    """From data that a sketch tells apart to data that it fails on."""
+    monkeypatch.setattr(module, "TRIAL", 9)
+    monkeypatch.setattr(module, "DIRECT", direct)
     h = curve(150, 400) + noise * torch.randn(150, 400, generator=random) + 3
+    h = torch.cat([h, h[:3]]).to(dtype)
     found = nearest_neighbours(h, 4)
     distances, indices = reference.nearest_neighbours(h, 4)
     torch.testing.assert_close(found.distances, distances, rtol=1e-9, atol=0.0)
@@ -115,8 +119,9 @@ def test_a_sketch_of_many_features_is_exact_too(noise, monkeypatch):
 
 
 def test_a_sketch_bounds_distances_from_below():
-    x = torch.randn(100, 300, generator=random) * torch.logspace(0, -3, 300)
-    exact, lower = (torch.cdist(each.double(), each.double()).square() for each in (x, screening.sketch(x)))
+    x = torch.randn(150, 300, generator=random) * torch.logspace(0, -3, 300)
+    directions = screening.leading_directions(x)[0][:, :100]
+    exact, lower = (torch.cdist(each.double(), each.double()).square() for each in (x, screening.sketch(x, directions)))
     assert (lower <= exact + 1e-5 * exact.max()).all()
     assert float(lower.sum() / exact.sum()) > 0.9
 
@@ -136,6 +141,9 @@ def test_thresholds_leave_at_least_k(n, k, seed):
     assert int(found.bincount().min()) >= k
     assert (tile[found, columns] <= limit[found]).all()
     assert len(found) == int((tile <= limit[:, None]).sum())
+    few = screening.small_ones(tile, k)
+    assert all(len(set(row)) == k for row in few.tolist())
+    assert torch.equal(tile.gather(1, few).amax(dim=1), limit)
 
 
 def test_identical_rows_are_at_distance_exactly_zero():

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 import learnscope as ls
 from learnscope.errors import InputError
@@ -82,7 +83,7 @@ def test_prefixes_of_compiled_and_parallel_models_are_dropped(run, small_model, 
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [("step=12.ckpt", 12), ("a/checkpoint-300/pytorch_model.bin", 300), ("e2_s0040.safetensors", 40)]
+    ("name", "step"), [("step=12.ckpt", 12), ("a/checkpoint-300/pytorch_model.bin", 300), ("e2/0040.safetensors", 40)]
 )
 def test_steps_are_read_from_names(name, step):
     assert step_of(name) == step
@@ -124,6 +125,24 @@ def test_what_is_wrong_with_checkpoints_is_told_in_one_sentence(small_model, blo
         with pytest.raises(InputError, match=message) as error:
             replay(small_model, checkpoints, blobs, steps=steps)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "epoch=3-loss=0.35.ckpt"])
+def test_a_name_with_several_numbers_asks_for_steps(name):
+    with pytest.raises(InputError, match=r"holds several numbers .*pass steps="):
+        step_of(name)
+
+
+def test_the_number_after_the_word_step_is_the_step():
+    assert step_of("epoch=3-step=120-loss=0.35.ckpt") == 120
+    assert step_of("model_step1000_seed0.pt") == 1000
+
+
+def test_a_tied_weight_may_be_left_out_of_a_checkpoint(blobs):
+    model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3))
+    model[1].weight = model[0].weight
+    state = {name: value for name, value in model.state_dict().items() if name != "1.weight"}
+    assert replay(model, [state], blobs, steps=[0]).data.sizes["step"] == 1
 
 
 def test_a_name_without_a_number_asks_for_steps():

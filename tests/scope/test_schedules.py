@@ -58,3 +58,19 @@ def test_waiting_for_a_scalar_that_is_never_logged_says_so():
 def test_impossible_schedules_are_refused(make):
     with pytest.raises(InputError):
         make()
+
+
+def test_plain_functions_unite_on_either_side():
+    odd = lambda step, scalars: step % 2 == 1  # noqa: E731
+    assert fired(odd | schedules.every(4), 5) == fired(schedules.every(4) | odd, 5) == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("at", [[0, 5], 10, "log", lambda step: True])
+def test_what_cannot_be_called_with_step_and_scalars_is_refused(at):
+    with pytest.raises(InputError, match=r"use learnscope.steps.log\(\), every\(n\)"):
+        schedules.checked(at)
+
+
+def test_a_scope_has_a_schedule_of_its_own():
+    shared = schedules.loss_falls(2)
+    assert schedules.checked(shared) is not shared

@@ -9,6 +9,7 @@ from learnscope.findings.finding import Finding, listed
 
 DEAD = 0.5
 GROWN = 100.0
+MANY = 3
 UNMOVED = 1e-6
 FIGURE = "health"
 
@@ -66,16 +67,17 @@ def exploding_or_vanishing(data: xr.Dataset) -> list[Finding]:
     """Name layers whose activations grew or shrank a hundredfold.
 
     Rule: root mean square activation at the last measurement over that at the first, ≥ 100 or ≤ 1/100; or, at the first
-    measurement, over that of the first layer (a signal lost or blown up along the depth before training).
+    measurement, that of the last layer over that of the first, if three layers or more take it that way (a signal lost
+    or blown up along the depth, rather than a single layer that rescales it).
     """
     if "activation_rms" not in data or not data.sizes["step"]:
         return []
     rms, layers = data["activation_rms"].values, [str(name) for name in data["layer"].values]
     findings: list[Finding] = []
     with np.errstate(divide="ignore", invalid="ignore"):
-        through_time, through_depth = rms[-1] / rms[0], rms[0] / rms[0, 0]
+        through_time, through_depth = rms[-1] / rms[0], _along_the_depth(rms[0])
     for ratio, step, frame in (
-        (through_depth, int(data["step"][0]), "compared with the first layer, before training"),
+        (through_depth, int(data["step"][0]), "compared with the first layer, at the first measurement"),
         (through_time, int(data["step"][-1]), "during training"),
     ):
         for word, hit in (("exploded", ratio >= GROWN), ("vanished", ratio <= 1 / GROWN)):
@@ -85,6 +87,14 @@ def exploding_or_vanishing(data: xr.Dataset) -> list[Finding]:
                 sentence = f"Activations {word} {frame}: {listed(names)}."
                 findings.append(Finding("exploding_or_vanishing", sentence, evidence, step, FIGURE, "warning"))
     return findings
+
+
+def _along_the_depth(rms: np.ndarray) -> np.ndarray:
+    """Return each layer's size over the first layer's; 1 unless three layers or more change it by a third that way."""
+    ratio, steps = rms / rms[0], rms[1:] / rms[:-1]
+    falling = np.concatenate([[0], np.cumsum(steps < 2 / 3)])
+    rising = np.concatenate([[0], np.cumsum(steps > 3 / 2)])
+    return np.where(np.where(ratio < 1, falling, rising) >= MANY, ratio, 1.0)
 
 
 def never_moved(data: xr.Dataset) -> list[Finding]:
@@ -118,7 +128,10 @@ def not_measured(data: xr.Dataset) -> list[Finding]:
     """Name observables that raised an error, with the first one."""
     return [
         Finding(
-            "not_measured", f"{name} could not be measured everywhere: {error}.", {"error": str(error)}, kind="warning"
+            "not_measured",
+            f"{name} could not be measured everywhere: {str(error).rstrip('.')}.",
+            {"error": str(error)},
+            kind="warning",
         )
         for name, error in data.attrs.get("failures", {}).items()
     ]

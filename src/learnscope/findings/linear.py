@@ -19,7 +19,8 @@ def linear_explains(data: xr.Dataset) -> list[Finding]:
 
     Rule: over the measured steps where the network knows something (the lower end of I(F;Y)'s interval is above 0.05
     bits and above a quarter of I(L;Y)), the last one up to which μ_Y(F;L) ≥ 0.85 I(F;Y) throughout. What lies beyond at
-    the end is named only if the interval of I(F;Y|L) excludes zero. Silent if the network never knows that much.
+    the end is named only if the interval of I(F;Y|L) excludes zero. Silent if the network never knows that much, or
+    knows nothing at the end, or if the probe is too small for the bits to be more than rough.
     Source: Nakkiran et al. 2019; 0.85 leaves room for the 5 to 8 % that they also see.
     """
     if "explained_information" not in data or not data.sizes["step"]:
@@ -29,7 +30,7 @@ def linear_explains(data: xr.Dataset) -> list[Finding]:
     model = "a linear model" if name == "linear" else f"the simpler model {name!r}"
     least = np.maximum(LEAST_INFORMATION, LEAST_SHARE * simple["simple_information"].values)
     knows = simple["network_information_low"].values > least
-    if not knows.any():
+    if not knows.any() or not knows[-1] or not bool(simple["network_information_converged"].values[-1]):
         return []
     total, explained = simple["network_information"].values, simple["explained_information"].values
     share = explained / np.where(knows, total, np.nan)
@@ -46,8 +47,6 @@ def linear_explains(data: xr.Dataset) -> list[Finding]:
     sentence = _until(model, until, steps, share[knows])
     if low > 0 and until < len(held):
         sentence += f" At the end the network knows {total[-1]:.2f} bits, {beyond:.2f} of them beyond {model}."
-    if not bool(simple["network_information_converged"].values[-1]):
-        sentence += " (The probe is small for this many classes: the bits are rough.)"
     at = int(steps[until - 1]) if until else int(steps[0])
     return [Finding("linear_explains", sentence, evidence, at, FIGURE)]
 
@@ -56,8 +55,8 @@ def _until(model: str, until: int, steps: np.ndarray, share: np.ndarray) -> str:
     start = model[0].upper() + model[1:]
     if until == 0:
         return (
-            f"{start} never explained the network: it accounts for {share[0]:.0%} of what the network knew of the "
-            f"label at step {steps[0]:,}, when it first knew anything."
+            f"{start} never explained the network: it accounts for {max(share[0], 0):.0%} of what the network knew of the "
+            f"label at step {steps[0]:,}, when it first knew much."
         )
     if until == len(steps):
         return (
@@ -80,6 +79,8 @@ def linear_part_is_kept(data: xr.Dataset) -> list[Finding]:
     last = data.isel(simple_model=0, step=-1)
     linear, network = float(last["simple_information"]), float(last["network_information"])
     explained = float(last["explained_information"])
+    if not np.isfinite([linear, network, explained]).all():
+        return []
     if linear < LEAST_INFORMATION or network < 1.1 * linear or abs(explained / linear - 1) > RETAINED:
         return []
     name = str(last["simple_model"].values)

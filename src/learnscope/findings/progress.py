@@ -108,11 +108,21 @@ def could_have_stopped(data: xr.Dataset) -> list[Finding]:
         findings.append(
             Finding(
                 "could_have_stopped",
-                f"The probe's loss was least at step {steps[least]:,} ({loss[least]:.3g}) and rose to {loss[-1]:.3g}: "
-                "the network grows more confident about its mistakes.",
+                f"The probe's loss was least at step {steps[least]:,} ({loss[least]:.3g}) and rose to {loss[-1]:.3g}"
+                f"{_why_it_rose(data, least)}",
                 {"least": float(loss[least]), "last": float(loss[-1])},
                 int(steps[least]),
                 "progress",
             )
         )
     return findings
+
+
+def _why_it_rose(data: xr.Dataset, least: int) -> str:
+    """Return the end of the sentence: if accuracy did not fall meanwhile, mistakes became more confident."""
+    if "probe_accuracy" not in data:
+        return "."
+    accuracy, error = data["probe_accuracy"].values, float(data["probe_accuracy_standard_error"][-1])
+    if accuracy[-1] < accuracy[least] - error or accuracy[-1] < 2 * accuracy[0]:
+        return "."
+    return " while accuracy did not fall: the network grows more confident about its mistakes."

@@ -72,8 +72,8 @@ def _from_the_start(names: list[str]) -> str:
         return ""
     verb = "was" if len(names) == 1 else "were"
     return (
-        f"{listed(names)} {verb} close to the final state from the start (CKA ≥ {SETTLED} at step 0): random weights "
-        "had almost the right geometry."
+        f"{listed(names)} {verb} close to the final state from the start (CKA ≥ {SETTLED} at step 0): training changed "
+        "the geometry there little."
     )
 
 

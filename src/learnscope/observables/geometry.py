@@ -16,6 +16,7 @@ from learnscope.observables.observable import Need, State, Task, estimate_variab
 from learnscope.observables.probes import knn_accuracy, linear_probe_accuracy
 from learnscope.observables.representation import class_variance_ratio, participation_ratio
 
+VOTES = 5
 DIMENSION_NAMES = {
     "two-nn": ("intrinsic_dimension", "intrinsic dimension (TwoNN, fit)", "Facco et al. 2017"),
     "two-nn-likelihood": (
@@ -120,7 +121,9 @@ class Separability:
 
     @staticmethod
     def _knn(state: State, layer: str) -> Estimate:
-        return knn_accuracy(state.features(layer), state.y, neighbours=state.neighbours(layer))
+        neighbours = state.neighbours(layer)
+        votes = min(VOTES, neighbours.indices.shape[1])
+        return knn_accuracy(state.features(layer), state.y, votes, neighbours)
 
     @staticmethod
     def _estimate(state: State, layer: str, measure: Callable[[State, str], Estimate]) -> Estimate:

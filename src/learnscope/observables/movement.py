@@ -56,9 +56,9 @@ class Movement:
 
     def measure(self, state: State) -> xr.Dataset:
         """Measure every parameter."""
-        names = list(state.parameters)
         previous = state.previous_parameters
         now, start = state.parameters, state.initial_parameters
+        names = [name for name, value in start.items() if value.numel()]
         updates = [
             float("nan") if previous is None else float(_norm(now[name].double() - previous[name].double()))
             for name in names

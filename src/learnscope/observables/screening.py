@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 # The smallest of each group stands for it while the smallest groups are sought: 16 times fewer to search.
 GROUP = 16
-SKETCH, SAMPLE = 128, 2048
+DIRECTIONS, SAMPLE = 128, 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,19 +65,42 @@ def half_distances(of: Screen, rows: Tensor) -> Tensor:
 def kth_smallest(tile: Tensor, k: int) -> Tensor:
     """Return for each row a value that at least k others do not exceed, hardly above the k-th smallest: [rows].
 
-    It is the k-th smallest minimum over groups of columns, of which there are more than 2 k.
+    It is the k-th smallest minimum over groups of columns, see :func:`_minima`.
 
     Examples:
         >>> kth_smallest(torch.arange(64.0).view(1, 64), 3)
         tensor([2.])
     """
-    minima, size = tile, GROUP
-    while size > 1 and minima.shape[1] >= 4 * k:
-        minima, size = torch.minimum(*minima.chunk(2, dim=1)), size // 2
+    minima = _minima(tile, k)
     if tile.device.type != "cpu":
         return minima.kthvalue(k, dim=1).values
     # Several times faster than torch's.
     return torch.from_numpy(np.partition(minima.numpy(), k - 1, axis=1)[:, k - 1])
+
+
+def small_ones(tile: Tensor, k: int) -> Tensor:
+    """Return for each row k columns with values hardly above the k smallest: [rows, k].
+
+    Examples:
+        >>> small_ones(torch.arange(64.0).view(1, 64), 3).sort().values
+        tensor([[0, 1, 2]])
+    """
+    minima = _minima(tile, k)
+    groups = minima.topk(k, dim=1, largest=False, sorted=False).indices
+    members = tile.unflatten(1, (-1, minima.shape[1]))
+    member = members.gather(2, groups[:, None, :].expand(-1, members.shape[1], -1)).argmin(dim=1)
+    return member * minima.shape[1] + groups
+
+
+def _minima(tile: Tensor, k: int) -> Tensor:
+    """Return minima over groups of 16 columns, fewer where there would be fewer than 2 k groups: [rows, groups].
+
+    Column c belongs to group c modulo the number of groups.
+    """
+    size = 1
+    while size < GROUP and tile.shape[1] >= 4 * k:
+        tile, size = torch.minimum(*tile.chunk(2, dim=1)), 2 * size
+    return tile
 
 
 def at_most(tile: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,33 +120,60 @@ def at_most(tile: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
     return rows, flat - rows * tile.shape[1]
 
 
-def sketch(x: Tensor) -> Tensor:
-    """Return few coordinates whose distances are no larger than those of ``x``, and not much smaller if all is well.
+def leading_directions(sample: Tensor) -> tuple[Tensor, Tensor]:
+    """Return 128 orthonormal directions of much variance, the largest variance first, and the coordinates in them.
 
-    The coordinates are s = (Px, ρ) with P the projection on 128 leading directions, found by a randomised
-    iteration on at most 2,048 examples (Halko, Martinsson, Tropp 2011), and ρ = ‖x − PᵀPx‖. As |ρᵢ − ρⱼ| ≤
-    ‖residualᵢ − residualⱼ‖, ‖sᵢ − sⱼ‖ ≤ ‖xᵢ − xⱼ‖.
-
-    Args:
-        x: [n, d] float32, centred, d > 128.
+    One step of Halko, Martinsson, Tropp 2011, algorithm 4.4, on centred features [n, d] float32, d ≥ 128.
 
     Returns:
-        [n, 129] float32.
+        [d, 128] float64, and [n, 128] float64 with the digits of float32.
 
-    Cost: 128 n d multiplications in float64.
+    Cost: 384 n d multiplications in float32.
 
     Examples:
-        >>> s = sketch(torch.eye(200)[:5])
-        >>> s.shape, round(float((s[0] - s[1]).norm()) ** 2, 5)
-        (torch.Size([5, 129]), 2.0)
+        >>> sample = torch.randn(300, 200, generator=torch.Generator().manual_seed(0))
+        >>> directions, coordinates = leading_directions(sample)
+        >>> torch.allclose(directions.mT @ directions, torch.eye(128).double())
+        True
+        >>> torch.allclose(coordinates, sample.double() @ directions, atol=1e-4)
+        True
     """
-    sample = x[:: -(-len(x) // SAMPLE)]
-    start = torch.randn(x.shape[1], SKETCH, generator=torch.Generator().manual_seed(0)).to(x.device)
-    directions = torch.linalg.qr((sample.mT @ (sample @ start)).double()).Q
-    parts = []
-    for part in x.split(SAMPLE // 8):
-        part = part.double()
-        projected = part @ directions
-        squares = part.square_().sum(dim=1) - projected.square().sum(dim=1)
-        parts.append(torch.cat([projected, squares.clamp(min=0).sqrt()[:, None]], dim=1).float())
+    start = torch.randn(sample.shape[1], DIRECTIONS, generator=torch.Generator().manual_seed(0)).to(sample.device)
+    basis = torch.linalg.qr((sample.mT @ (sample @ start)).double()).Q
+    coordinates = (sample @ basis.float()).double()
+    turn = torch.linalg.eigh(coordinates.mT @ coordinates).eigenvectors.flip(1)
+    return basis @ turn, coordinates @ turn
+
+
+def sketch(x: Tensor, directions: Tensor) -> Tensor:
+    """Return few coordinates whose distances are no larger than those of ``x``, and not much smaller if all is well.
+
+    The coordinates are s = (Px, ρ) with P the projection on orthonormal directions and ρ = ‖x − PᵀPx‖. As
+    |ρᵢ − ρⱼ| ≤ ‖residualᵢ − residualⱼ‖, ‖sᵢ − sⱼ‖ ≤ ‖xᵢ − xⱼ‖.
+
+    Args:
+        x: [n, d] float32.
+        directions: [d, r] float64.
+
+    Returns:
+        [n, r + 1] float32.
+
+    Cost: n d r multiplications in float64.
+
+    Examples:
+        >>> sketch(torch.tensor([[1.0, 3.0, 4.0]]), torch.eye(3).double()[:, :1])
+        tensor([[1., 5.]])
+    """
+    parts = [with_residual(part, part @ directions) for part in map(Tensor.double, x.split(SAMPLE // 4))]
     return torch.cat(parts)
+
+
+def with_residual(x: Tensor, coordinates: Tensor) -> Tensor:
+    """Return orthonormal coordinates [n, r] of x [n, d] and the norm of what they leave out: [n, r + 1] float32.
+
+    Examples:
+        >>> with_residual(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0]]))
+        tensor([[3., 4.]])
+    """
+    squares = x.square().sum(dim=1) - coordinates.square().sum(dim=1)
+    return torch.cat([coordinates, squares.clamp(min=0).sqrt()[:, None]], dim=1).float()

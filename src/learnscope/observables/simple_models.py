@@ -71,20 +71,21 @@ def cross_fit(name: str, model: Classifier, x: Tensor, y: Tensor) -> SimplePredi
         y: [n] integer classes.
 
     Raises:
-        InputError: if no class has as many examples as there are folds.
+        InputError: if no class has two examples, or the model cannot be fitted.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     inputs, labels = _flattened(x), y.cpu().numpy()
-    if np.bincount(labels).max() < FOLDS:
+    number = min(FOLDS, int(np.bincount(labels).max()))
+    if number < 2:
         raise InputError(
-            f"the probe has fewer than {FOLDS} examples of every class, too few to fit a {name} model on a part of it: "
-            "hand training data over as train=(x, y)."
+            f"no class has two examples in the probe, too few to fit a {name} model on a part of it: hand training "
+            "data over as train=(x, y)."
         )
     inputs = (inputs - inputs.mean(0)) / max(float(inputs.std()), 1e-12)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    folds = StratifiedKFold(number, shuffle=True, random_state=0)
     classes, converged = _watched(lambda: cross_val_predict(model, inputs, labels, cv=folds))
-    return SimplePrediction(name, classes, converged, f"{FOLDS} folds of the probe itself ({len(labels)} examples)")
+    return SimplePrediction(name, classes, converged, f"{number} folds of the probe itself ({len(labels)} examples)")
 
 
 def _flattened(x: Tensor) -> np.ndarray:
@@ -97,6 +98,10 @@ def _watched(fit: Callable[[], Any]) -> tuple[Tensor, bool]:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        classes = np.asarray(fit())
+        try:
+            classes = np.asarray(fit())
+        except ValueError as error:
+            reason = str(error).strip().split("\n")[0].rstrip(".")
+            raise InputError(f"a simpler model could not be fitted ({reason}): check the inputs.") from error
     slow = any(issubclass(w.category, ConvergenceWarning) for w in caught)
     return torch.from_numpy(classes).long(), not slow

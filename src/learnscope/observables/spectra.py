@@ -83,6 +83,8 @@ class WeightSpectra:
         """Measure every weight with two or more dimensions."""
         names = [name for name, value in state.parameters.items() if value.ndim >= 2 and value.numel()]
         spectra = [state.singular_values(name).cpu() for name in names]
+        if not names:
+            return xr.Dataset(coords={"weight": names})
         longest = max((len(s) for s in spectra), default=0)
         padded = torch.full((len(names), longest), torch.nan, dtype=torch.float64)
         for row, spectrum in zip(padded, spectra, strict=True):

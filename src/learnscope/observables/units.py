@@ -72,7 +72,7 @@ def unit_statistics(activations: Tensor, bounds: tuple[float, float] | None = No
     if values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
     square_sum, nonfinite = float(torch.linalg.vector_norm(values)) ** 2, 0
-    if not math.isfinite(square_sum):
+    if not math.isfinite(square_sum) or square_sum == 0:  # or beyond what float32 can hold
         finite = torch.isfinite(values)
         nonfinite = int((~finite).sum())
         square_sum = float(values.double().masked_fill(~finite, 0).square().sum())

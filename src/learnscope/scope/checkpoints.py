@@ -23,20 +23,28 @@ CONTAINERS = ("state_dict", "model_state_dict", "model")
 
 
 def step_of(path: str | Path) -> int:
-    """Return the step in a checkpoint's file name: its last number, or else that of its folder.
+    """Return the step in a checkpoint's name: the number after "step", "iter", "checkpoint" or "ckpt", or the only one.
+
+    The file's name is read first, then that of its folder.
 
     Raises:
-        InputError: if there is no number in either.
+        InputError: if there is no number, or several without such a word.
 
     Examples:
         >>> step_of("run/model-epoch2-step0300.safetensors"), step_of("checkpoint-500/model.safetensors")
         (300, 500)
     """
     path = Path(path)
-    for name in (path.stem, path.parent.name):
-        numbers = re.findall(r"\d+", name)
+    for name in (path.name.removesuffix(path.suffix), path.parent.name):
+        named = re.findall(r"(?:step|iter|iteration|checkpoint|ckpt)s?[-_=]?(\d+)", name, re.IGNORECASE)
+        numbers = named or re.findall(r"\d+", name)
+        if len(numbers) == 1:
+            return int(numbers[0])
         if numbers:
-            return int(numbers[-1])
+            raise InputError(
+                f"the name {path.name!r} holds several numbers ({', '.join(numbers)}): pass steps=[...] with one step "
+                "for each checkpoint."
+            )
     raise InputError(
         f"the name {path.name!r} holds no step number: pass steps=[...] with one step for each checkpoint."
     )
@@ -61,6 +69,8 @@ def in_order(checkpoints: Checkpoints, steps: Iterable[int] | None) -> list[tupl
         pairs = [(step, _loading(item)) for step, item in zip(numbers, items, strict=True)]
     if not pairs:
         raise InputError("there are no checkpoints: pass at least one path or state dict.")
+    if min(step for step, _ in pairs) < 0:
+        raise InputError("a step is negative: steps count from 0.")
     pairs.sort(key=lambda pair: pair[0])
     for (a, _), (b, _) in itertools.pairwise(pairs):
         if a == b:
@@ -107,8 +117,8 @@ def read_state(path: str | Path) -> StateDict:
         return _read_safetensors(path)
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0].split(". ")[0]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0].split(". ")[0] or "it is empty"
         raise InputError(
             f"{str(path)!r} cannot be read as plain tensors ({reason}): save the model's state_dict(), best as "
             "safetensors; files that would have to be unpickled are refused because they can run code."
@@ -146,15 +156,22 @@ def load_into(model: nn.Module, state: StateDict, step: int) -> None:
     """
     known = set(model.state_dict())
     names = list(_stripped(state, known))
-    missing, unknown = sorted(known - set(names)), sorted(set(names) - known)
+    missing, unknown = sorted(known - set(names) - _tied(model, set(names))), sorted(set(names) - known)
     if missing or unknown:
         what = f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which the model does not have"
         raise InputError(f"the checkpoint of step {step} {what}: pass the model that it was saved from.")
     try:
-        model.load_state_dict(dict(zip(names, state.values(), strict=True)))
+        model.load_state_dict(dict(zip(names, state.values(), strict=True)), strict=False)
     except RuntimeError as error:
         first = str(error).strip().split("\n")[-1].strip()
         raise InputError(f"the checkpoint of step {step} does not fit the model: {first}") from error
+
+
+def _tied(model: nn.Module, given: set[str]) -> set[str]:
+    """Return the names of tensors that share their memory with one that is given, and so need not be."""
+    tensors = model.state_dict(keep_vars=True)
+    memory = {tensors[name].data_ptr() for name in given & set(tensors)}
+    return {name for name, value in tensors.items() if value.numel() and value.data_ptr() in memory}
 
 
 def _stripped(state: StateDict, known: set[str]) -> Iterator[str]:

@@ -38,8 +38,9 @@ def with_derived(measured: xr.Dataset) -> xr.Dataset:
 def _learning(data: xr.Dataset) -> dict[str, xr.Variable]:
     if "correct" not in data or not data.sizes["step"]:
         return {}
-    correct = torch.tensor(data["correct"].values == 1)
-    steps = torch.tensor(data["step"].values)
+    looked = (data["correct"].values >= 0).all(axis=1)  # a measurement that is missing says nothing
+    correct = torch.tensor(data["correct"].values[looked] == 1)
+    steps = torch.tensor(data["step"].values[looked])
     y = torch.tensor(data["label"].values).long()
     n_classes = int(data.attrs.get("n_classes", int(y.max()) + 1))
     common = {"units": "steps"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,34 +32,53 @@ def aside() -> Iterator[None]:
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluate the model in here, :func:`aside`; afterwards nothing about it has changed.
 
-    Inside: evaluation mode (set flag by flag, so that an overridden ``train`` method is not called), and no fused
-    attention path, which would bypass the children that hooks are on. Put back, also when an exception passes: the
-    mode of every module, buffers that changed, and the state of any ``torch.Generator`` that a module holds.
+    Inside: evaluation mode (set flag by flag, so that an overridden ``train`` method is not called), no compiled code,
+    and no fused attention path, both of which bypass the children that hooks are on. Put back, also when an exception
+    passes: every attribute of every module (its mode, counters, cached activations), the buffers and their values, and
+    the states of ``torch.Generator`` objects that a module holds. What a forward pass changes inside other objects that
+    a module holds is out of reach, and the caller's own hooks do run.
 
     Cost: one copy of the buffers.
     """
-    modes = [(module, module.training) for module in model.modules()]
+    modules = list(model.modules())
+    attributes = [(module, dict(vars(module)), dict(module._buffers)) for module in modules]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    held = [
-        value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Generator)
-    ]
+    held = [generator for module in modules for value in vars(module).values() for generator in _generators(value)]
     states = [generator.get_state() for generator in held]
     fused_attention = torch.backends.mha.get_fastpath_enabled()
-    with aside():
+    with aside(), _eager():
         try:
-            for module, _ in modes:
+            for module in modules:
                 module.training = False
             torch.backends.mha.set_fastpath_enabled(False)
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fused_attention)
-            for module, mode in modes:
-                module.training = mode
-            for buffer, saved in buffers:
-                if not _same(buffer, saved):
-                    buffer.copy_(saved)
+            for module, saved, saved_buffers in attributes:
+                vars(module).clear()
+                vars(module).update(saved)
+                module._buffers.clear()
+                module._buffers.update(saved_buffers)
+            for buffer, value in buffers:
+                if not _same(buffer, value):
+                    buffer.resize_(value.shape).copy_(value)
             for generator, state in zip(held, states, strict=True):
                 generator.set_state(state)
+
+
+def _generators(value: object) -> list[torch.Generator]:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+    return [part for part in parts if isinstance(part, torch.Generator)]
+
+
+@contextmanager
+def _eager() -> Iterator[None]:
+    """Run compiled parts of a model as they were written; a process that never compiled anything is left alone."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:

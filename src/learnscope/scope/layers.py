@@ -45,6 +45,7 @@ BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
 }
 
 
+PARAMETRIZATIONS = "parametrizations"
 WHOLE = "model"  # name of the layer when the model is a single one
 
 
@@ -82,8 +83,13 @@ class _Seen:
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Return whether a module counts as one layer: a leaf, or attention, whose children are never called."""
-    return isinstance(module, nn.MultiheadAttention) or not any(module.children())
+    """Return whether a module counts as one layer: a leaf, or attention, whose children are never called.
+
+    The modules that parametrise a weight (weight norm, spectral norm) are parts of its layer.
+    """
+    return isinstance(module, nn.MultiheadAttention) or all(
+        name == PARAMETRIZATIONS for name, _ in module.named_children()
+    )
 
 
 def first_tensor(output: Any) -> Tensor | None:
@@ -112,7 +118,8 @@ def discover(
         LayerError: if a name or pattern matches nothing, with the nearest names.
     """
     modules = dict(model.named_modules())
-    alone = len(modules) == 1  # the model itself is the only layer
+    modules = {name: module for name, module in modules.items() if PARAMETRIZATIONS not in name.split(".")}
+    alone = is_layer(model)  # the model itself is the only layer
     chosen = {name: module for name, module in modules.items() if (name or alone) and _eligible(name, module, wanted)}
     seen_two, seen_three = _watch(chosen, run, 2), _watch(chosen, run, 3)
     layers: list[Layer] = []
@@ -169,6 +176,8 @@ def _layer(seen: _Seen, module: nn.Module, batch_dim: int, before: Sequence[Laye
         units = rest[0] if layout == "channels" else rest[-1]
     name = seen.module or WHOLE
     name = name if seen.call == 1 else f"{name}#{seen.call}"
+    while any(layer.name == name for layer in before):
+        name += "'"  # a module has the name that would tell a second call
     return Layer(name, seen.module, seen.call, batch_dim, layout, seen.bytes // 2, units, BOUNDS.get(type(module)))
 
 
@@ -189,6 +198,8 @@ def _select(layers: list[Layer], wanted: Selection, known: list[str]) -> list[La
     if wanted is None or callable(wanted):
         return layers
     patterns = [wanted] if isinstance(wanted, str) else list(wanted)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise LayerError(f"layers is {wanted!r}: name layers by strings, patterns, or a predicate of (name, module).")
     if not patterns:
         raise LayerError("layers is empty: name at least one layer, or leave it out for all of them.")
     for pattern in patterns:
@@ -198,7 +209,7 @@ def _select(layers: list[Layer], wanted: Selection, known: list[str]) -> list[La
 
 
 def _matches(layer: Layer, pattern: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for name in (layer.name, layer.module))
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in (layer.name, layer.module))
 
 
 def _explain_no_match(pattern: str, layers: list[Layer], known: list[str]) -> None:

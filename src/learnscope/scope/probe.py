@@ -143,10 +143,11 @@ def _as_inputs(x: Any) -> Inputs:
 
 
 def _as_tensor(value: Any) -> Tensor:
+    # copies, so that the probe stays what it is whatever the caller does to it later
     if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
+        return value.detach().clone()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.from_numpy(np.array(value))
     raise InputError(
         f"the probe holds a {type(value).__name__}: hand over tensors or NumPy arrays, as probe=(x, y) with the "
         "examples along the first dimension."

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 import xarray as xr
 from torch import Tensor
 
-from learnscope.errors import StoreError
+from learnscope.errors import InputError, StoreError
 from learnscope.observables.observable import Observable, variable
 from learnscope.scope.isolation import aside
+from learnscope.scope.setup import weights_fingerprint
 from learnscope.scope.snapshot import Snapshot, Watched
 from learnscope.scope.store import Store
 
@@ -44,6 +45,8 @@ class Recorder:
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
         self._previous: dict[str, Tensor] | None = None
+        self._kinds: dict[str, tuple[object, ...]] = {}
+        self._sizes: dict[str, int] = {}
 
     def measure(self, step: int, scalars: Mapping[str, float | Tensor]) -> None:
         """Measure at a step and append the result to the store."""
@@ -54,6 +57,10 @@ class Recorder:
             with self._surviving("forward", step):
                 measured |= self._by_layer(snapshot)
             measured |= self._whole(snapshot)
+        fingerprint = variable(
+            weights_fingerprint(parameters), long_name="a number that tells these weights from others"
+        )
+        measured["weights"] = xr.Dataset({"weights_fingerprint": fingerprint})
         for name, value in scalars.items():
             long_name = f"{name} as logged by the training loop"
             number = variable(float(value), long_name=long_name, units="as logged")
@@ -73,18 +80,47 @@ class Recorder:
                     break
             for observable in list(waiting):
                 with self._surviving(observable.name, snapshot.step), self._timed(observable.name):
-                    parts[observable.name].append(observable.measure(snapshot))
+                    parts[observable.name].append(_dataset(observable.measure(snapshot)))
                     continue
                 waiting.remove(observable)
-        return {o.name: xr.concat(parts[o.name], "layer", data_vars="minimal", join="exact") for o in waiting}
+        joined: dict[str, xr.Dataset] = {}
+        for observable in waiting:
+            with self._surviving(observable.name, snapshot.step):
+                whole = xr.concat(parts[observable.name], "layer", data_vars="minimal", join="exact")
+                joined[observable.name] = self._checked(observable.name, whole)
+        return joined
 
     def _whole(self, snapshot: Snapshot) -> dict[str, xr.Dataset]:
         measured: dict[str, xr.Dataset] = {}
         for observable in self.observables:
             if "activations" not in observable.needs:
                 with self._surviving(observable.name, snapshot.step), self._timed(observable.name):
-                    measured[observable.name] = observable.measure(snapshot)
+                    dataset = _dataset(observable.measure(snapshot))
+                    measured[observable.name] = self._checked(observable.name, dataset)
         return measured
+
+    def _checked(self, observable: str, dataset: xr.Dataset) -> xr.Dataset:
+        """Return a measurement that fits to the others and to those before, or raise.
+
+        Raises:
+            InputError: if it holds a quantity of another observable, or one of another kind than before, or a dimension
+                of another size.
+        """
+        for name, array in dataset.data_vars.items():
+            kind = (observable, array.dims, array.shape, array.dtype.kind)
+            before = self._kinds.setdefault(str(name), kind)
+            if before != kind:
+                raise InputError(
+                    f"{observable!r} measures {name!r} as {kind[1:]}, but {before[0]!r} measured it as {before[1:]}: "
+                    "a name stands for one quantity with the same dimensions at every step."
+                )
+        for dim, size in dataset.sizes.items():
+            if self._sizes.setdefault(str(dim), size) != size:
+                raise InputError(
+                    f"{observable!r} has {size} places along {dim!r}, but others have {self._sizes[str(dim)]}: give "
+                    "the dimension a name of its own."
+                )
+        return dataset
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -107,3 +143,11 @@ class Recorder:
                 self.store.note(failures=self.failures)
             except StoreError as store_error:
                 logger.warning("the failure could not be noted: %s", store_error)
+
+
+def _dataset(measured: object) -> xr.Dataset:
+    if not isinstance(measured, xr.Dataset):
+        raise InputError(
+            f"measure() returned a {type(measured).__name__}, but an observable returns an xarray.Dataset."
+        )
+    return measured

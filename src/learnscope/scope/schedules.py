@@ -5,6 +5,8 @@ A schedule is called once after each optimiser step and answers whether to measu
 
 from __future__ import annotations
 
+import copy
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +27,9 @@ class Schedule(Protocol):
 class _Unitable:
     def __or__(self, other: Schedule) -> Union:
         return Union((self, other))  # pyright: ignore[reportArgumentType]
+
+    def __ror__(self, other: Schedule) -> Union:
+        return Union((other, self))  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,24 @@ def loss_falls(factor: float = 1.25, scalar: str = "loss") -> _LossFalls:
     if not factor > 1:
         raise InputError(f"factor is {factor}, but a loss falls by a factor above 1: pass 1.25, say.")
     return _LossFalls(float(factor), scalar)
+
+
+def checked(schedule: Schedule | None) -> Schedule:
+    """Return a schedule of one's own, the default if None.
+
+    Raises:
+        InputError: if it cannot be called with a step and scalars.
+    """
+    if schedule is None:
+        return log()
+    try:
+        inspect.signature(schedule).bind(0, {})
+    except TypeError as error:
+        raise InputError(
+            f"at is {schedule!r}, but a schedule is a function of (step, scalars): use learnscope.steps.log(), "
+            "every(n) or at([...])."
+        ) from error
+    return copy.deepcopy(schedule)
 
 
 def _positive(value: int, name: str) -> int:

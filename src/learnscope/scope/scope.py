@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import xarray as xr
 from torch import Tensor, nn
 
+from learnscope.errors import InputError, StoreError
 from learnscope.findings import Finding
 from learnscope.observables.observable import Observable
 from learnscope.observables.simple_models import Classifier
@@ -19,7 +22,7 @@ from learnscope.scope.probe import Predict
 from learnscope.scope.record import Record
 from learnscope.scope.recorder import Recorder
 from learnscope.scope.schedules import Schedule
-from learnscope.scope.setup import DEFAULT_BUDGET, prepare
+from learnscope.scope.setup import DEFAULT_BUDGET, Setup, prepare
 from learnscope.scope.store import Store
 
 
@@ -39,7 +42,8 @@ class Scope:
         observables: what to measure; by default everything in :func:`learnscope.observables.default`.
         at: a schedule, see ``learnscope.steps``; by default log-spaced with 8 measurements a decade.
         store: folder of the record. One that exists is continued after its last recorded step, or refused if it
-            belongs to another model, probe or choice of layers. By default the record stays in memory.
+            belongs to another model, probe or choice of layers, or ends with other weights than the model has. By
+            default the record stays in memory.
         layers: names, patterns ("block*"), or a predicate of (name, module); by default all leaf modules that change
             the representation.
         budget: bytes for activations at any one time, 1 GiB by default.
@@ -48,8 +52,8 @@ class Scope:
         simple_models: by name, scikit-learn classifiers to compare the network with, or classes [n] that some
             model predicted on the probe, from simple to complex; by default {"linear": logistic regression}.
         class_names: names of the classes, for findings and reports.
-        start: the step at which this process takes up training; by default the last one on record. Steps that are
-            on record already are not measured again.
+        start: the step at which this process takes up training; by default the last one on record, whose weights the
+            model must then have. Steps that are on record already are not measured again.
         seed: seed of the bootstrap resamples.
 
     Raises:
@@ -107,7 +111,7 @@ class Scope:
             class_names=class_names,
             seed=seed,
         )
-        self.schedule = schedules.log() if at is None else at
+        self.schedule = schedules.checked(at)
         self._store = Store.in_memory() if store is None else Store.at(store)
         recorded = setup.attach(self._store)
         self._recorder = Recorder(setup.watched, setup.observables, self._store, setup.initial_parameters)
@@ -115,7 +119,8 @@ class Scope:
         self._last_recorded = recorded if recorded is not None else -1
         self._step = start if start is not None else max(self._last_recorded, 0)
         self._scalars: dict[str, float | Tensor] = {}
-        self._closed = False
+        if recorded is not None:
+            self._check_weights(setup, start)
         if recorded is None and self.schedule(self._step, {}):
             self._measure()
 
@@ -140,7 +145,7 @@ class Scope:
             scalars: numbers to put on record beside the measurement, such as ``loss=loss`` or ``lr=lr``.
         """
         self._step += 1
-        self._scalars = {k: v.detach() if isinstance(v, Tensor) else v for k, v in scalars.items()}
+        self._scalars = {name: _scalar(name, value) for name, value in scalars.items()}
         wanted = self.schedule(self._step, self._scalars)  # pyright: ignore[reportArgumentType]
         if wanted and self._step > self._last_recorded:
             self._measure()
@@ -152,13 +157,26 @@ class Scope:
 
     def close(self, *, measure: bool = True) -> None:
         """End the watch, with a last measurement of the final state unless ``measure`` is False."""
-        if measure and not self._closed:
+        if measure:
             self.measure()
-        self._closed = True
 
     def _measure(self) -> None:
         self._recorder.measure(self._step, self._scalars)
         self._last_recorded = self._step
+
+    def _check_weights(self, setup: Setup, start: int | None) -> None:
+        """Refuse to count on from a record whose last weights are not those that the model has now."""
+        fingerprint = self._store.last("weights_fingerprint")
+        if (
+            start is None
+            and fingerprint is not None
+            and not math.isclose(fingerprint, setup.fingerprint(), rel_tol=1e-6)
+        ):
+            raise StoreError(
+                f"the record {self._store.name!r} ends at step {self._last_recorded} with other weights than the "
+                "model has now: load the checkpoint that belongs to it and pass start=its step, or choose another "
+                "folder as store=."
+            )
 
     @property
     def record(self) -> Record:
@@ -187,3 +205,13 @@ class Scope:
     def report(self, path: str | Path | None = None) -> Path:
         """Write one self-contained HTML page and return where it is; see :meth:`Record.report`."""
         return self._record.report(path)
+
+
+def _scalar(name: str, value: Any) -> float | Tensor:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.detach()
+    if isinstance(value, (int, float, np.number)) or (isinstance(value, np.ndarray) and value.size == 1):
+        return float(value) if not isinstance(value, np.ndarray) else float(value.reshape(()))
+    raise InputError(
+        f"step() was given {name}={value!r}, but scalars are single numbers: pass {name}=loss.mean(), say."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,10 +20,11 @@ from learnscope.scope.capture import chunk_size, layer_groups
 from learnscope.scope.forward import fastest
 from learnscope.scope.isolation import aside, original_module, undisturbed
 from learnscope.scope.layers import Selection, checked_reduction, discover
-from learnscope.scope.probe import Predict, Probe, as_probe, call, check_placement
+from learnscope.scope.probe import Predict, Probe, as_probe, call, check_placement, tensors_of
 from learnscope.scope.snapshot import MOST_COMPONENTS, Watched
 from learnscope.scope.store import Store
 
+logger = logging.getLogger("learnscope")
 DEFAULT_BUDGET = 2**30
 LARGEST_KEPT_INPUT = 64 * 2**20  # bytes: inputs above this are not copied into the record
 
@@ -53,26 +55,32 @@ class Setup:
             store.write_initial(self.initial_parameters)
             store.note(identity=identity, **self._description())
             return None
-        for part, what in (("model", "another model"), ("probe", "another probe"), ("layers", "other layers")):
+        for part in identity:
             if noted[part] != identity[part]:
                 raise StoreError(
-                    f"the record {store.name!r} was made with {what} ({noted[part]}, now {identity[part]}): choose "
-                    "another folder as store=, or remove this one to start again."
+                    f"the record {store.name!r} was made with another choice of {part} ({noted[part]}, now "
+                    f"{identity[part]}): choose another folder as store=, or remove this one to start again."
                 )
         for name, value in (store.initial() or {}).items():
             self.initial_parameters[name] = value.to(self.initial_parameters[name].device)
         steps = store.steps()
         return int(steps[-1]) if len(steps) else None
 
+    def fingerprint(self) -> float:
+        """Return a number that tells the weights that the model has now from others."""
+        return weights_fingerprint(dict(self.watched.model.named_parameters()))
+
     def _identity(self) -> dict[str, str]:
         shapes = [(name, list(value.shape), str(value.dtype)) for name, value in self.initial_parameters.items()]
-        layers = [(layer.name, layer.units) for layer in self.watched.layers]
+        modules = dict(self.watched.model.named_modules())
+        layers = [(layer.name, layer.units, type(modules[layer.module]).__name__) for layer in self.watched.layers]
         kind = type(self.watched.model).__name__
         return {
             "model": f"{kind}, {sum(v.numel() for v in self.initial_parameters.values()):,} parameters, "
             f"{_hash(shapes)}",
             "probe": f"{self.watched.probe.n} examples, {self.watched.probe.fingerprint()}",
             "layers": f"{len(layers)} layers, {_hash(layers)}",
+            "simple models": ", ".join(p.name for p in self.watched.simple_predictions) or "none",
         }
 
     def _description(self) -> dict[str, Any]:
@@ -101,6 +109,12 @@ class Setup:
             classes = np.stack([p.classes.numpy() for p in self.watched.simple_predictions])
             names = {"long_name": "class predicted by the simpler model"}
             store.write_static("simple_prediction", ("simple_model", "example"), classes, names)
+
+
+def weights_fingerprint(parameters: Mapping[str, Tensor]) -> float:
+    """Return Σ k ‖W_k‖ over the parameters in order, in float64: equal for equal weights, hardly ever for others."""
+    norms = (float(torch.linalg.vector_norm(value.detach().double())) for value in parameters.values())
+    return sum(k * norm for k, norm in enumerate(norms, 1))
 
 
 def _hash(value: object) -> str:
@@ -184,7 +198,22 @@ def _simple_predictions(
             return ()  # a linear model of several inputs, or of token numbers, means nothing
         simple_models = {"linear": linear_classifier()}
     training = _checked_training(train, probe, n_classes)
-    return tuple(_simple_prediction(name, model, probe, training) for name, model in simple_models.items())
+    predictions: list[SimplePrediction] = []
+    for name, model in simple_models.items():
+        if not isinstance(model, Tensor) and not _usable(probe, training):
+            logger.warning(
+                "%s could not be fitted, because inputs are not finite or too few of a class; left out", name
+            )
+            continue
+        predictions.append(_simple_prediction(name, model, probe, training))
+    return tuple(predictions)
+
+
+def _usable(probe: Probe, train: tuple[Tensor, Tensor] | None) -> bool:
+    assert probe.y is not None
+    inputs = [*tensors_of(probe.x), *([] if train is None else [train[0]])]
+    enough = train is not None or int(probe.y.bincount().max()) > 1
+    return enough and all(bool(torch.isfinite(x).all()) for x in inputs if x.is_floating_point())
 
 
 def _simple_prediction(
@@ -220,4 +249,6 @@ def _checked_training(train: Any, probe: Probe, n_classes: int) -> tuple[Tensor,
         )
     if y.is_floating_point() or y.ndim != 1 or int(y.min()) < 0 or int(y.max()) >= n_classes:
         raise InputError(f"train's labels must be integer classes [n] in 0 to {n_classes - 1}, as the probe's are.")
+    if (y == y[0]).all():
+        raise InputError(f"train holds one class only ({int(y[0])}): hand over examples of every class.")
     return x, y

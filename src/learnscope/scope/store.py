@@ -58,7 +58,7 @@ class Store:
         Raises:
             StoreError: if the folder cannot be written, or holds a record of a newer format.
         """
-        folder = Path(path)
+        folder = Path(path).expanduser().absolute()
         if exists(folder):
             return cls.open(folder, read_only=False)
         with _explained(folder):
@@ -72,7 +72,7 @@ class Store:
         Raises:
             StoreError: if there is none, or it is of a newer format, or damaged.
         """
-        folder = Path(path)
+        folder = Path(path).expanduser().absolute()
         if not exists(folder):
             raise StoreError(f"there is no record in {str(folder)!r}: give the folder that was passed as store=.")
         try:
@@ -150,6 +150,8 @@ class Store:
             StoreError: if the disk is full, or the folder cannot be written.
         """
         with _explained(self.folder):
+            if self.folder is not None and not exists(self.folder):
+                raise FileNotFoundError(2, "the folder has gone")
             if self._tables is None or self._measured is None:
                 self._tables, self._measured = Tables(self.group), len(self.steps())
             committed = _array(self.group, "step") if self._committed is None else self._committed
@@ -160,6 +162,11 @@ class Store:
             committed[self._measured] = step
             self._committed = committed
             self._measured += 1
+
+    def last(self, name: str) -> float | None:
+        """Return a scalar quantity at the last measurement, None if there is none."""
+        count = len(self.steps())
+        return Tables(self.group).last(name, count - 1) if count else None
 
     def read(self) -> xr.Dataset:
         """Return everything measured so far; quantities above 16 MB are read from disk when they are used."""
@@ -180,9 +187,8 @@ def exists(folder: str | Path) -> bool:
 
 
 def _new_group(store: LocalStore | MemoryStore) -> zarr.Group:
-    group = zarr.open_group(store, mode="a", zarr_format=3)
+    group = zarr.open_group(store, mode="a", zarr_format=3, attributes={"learnscope_format": FORMAT})
     group.create_array("step", shape=(CAPACITY,), chunks=(1,), dtype="int64", fill_value=-1, dimension_names=["step"])
-    group.update_attributes({"learnscope_format": FORMAT})
     return group
 
 

@@ -33,20 +33,21 @@ class Table:
     array: zarr.Array
     quantities: list[str]
 
-    def write(self, index: int, variables: Mapping[str, xr.Variable]) -> None:
-        """Write one measurement; quantities that are not among ``variables`` stay missing.
+    def check(self, variables: Mapping[str, xr.Variable]) -> None:
+        """Raise StoreError if a quantity has another shape than before."""
+        shape = self.array.shape[2:]
+        for name in self.quantities:
+            if name in variables and variables[name].shape != shape:
+                raise StoreError(
+                    f"{name!r} has shape {list(variables[name].shape)} now but {list(shape)} before: an observable "
+                    "must return the same variables at every step; use another store for another set-up."
+                )
 
-        Raises:
-            StoreError: if a quantity has another shape than before.
-        """
+    def write(self, index: int, variables: Mapping[str, xr.Variable]) -> None:
+        """Write one measurement; quantities that are not among ``variables`` are missing there."""
         rows = np.full(self.array.shape[1:], self.array.fill_value, dtype=self.array.dtype)
         for k, name in enumerate(self.quantities):
             if name in variables:
-                if variables[name].shape != rows.shape[1:]:
-                    raise StoreError(
-                        f"{name!r} has shape {list(variables[name].shape)} now but {list(rows.shape[1:])} before: an "
-                        "observable must return the same variables at every step; use another store for another set-up."
-                    )
                 rows[k] = variables[name].values
         self.array[index] = rows
 
@@ -79,8 +80,16 @@ class Tables:
         known = {name for table in self.tables.values() for name in table.quantities}
         self._add({name: v for name, v in variables.items() if name not in known}, coords, capacity)
         for table in self.tables.values():
-            if any(name in variables for name in table.quantities):
-                table.write(index, variables)
+            table.check(variables)
+        for table in self.tables.values():  # those without a quantity too: an attempt that failed may have left its own
+            table.write(index, variables)
+
+    def last(self, name: str, index: int) -> float | None:
+        """Return a scalar quantity at one measurement, None if it is not in any table."""
+        for table in self.tables.values():
+            if name in table.quantities:
+                return float(np.asarray(table.array[index, table.quantities.index(name)]))
+        return None
 
     def resize(self, capacity: int) -> None:
         """Make room for ``capacity`` measurements."""
@@ -96,17 +105,16 @@ class Tables:
             first = next(iter(members.values()))
             dims = [str(dim) for dim in first.dims]
             key = f"{'-'.join(dims) or 'scalar'}.{len(self.tables)}"
-            array = self._create(key, first, dims, len(members), capacity)
-            array.update_attributes(
-                {
-                    "quantities": [{"name": name, "attrs": dict(v.attrs)} for name, v in members.items()],
-                    "coordinate_values": {dim: coords[dim] for dim in dims if dim in coords},
-                }
-            )
-            self.tables[key] = Table(array, list(members))
+            attributes = {
+                "quantities": [{"name": name, "attrs": dict(v.attrs)} for name, v in members.items()],
+                "coordinate_values": {dim: coords[dim] for dim in dims if dim in coords},
+            }
+            self.tables[key] = Table(self._create(key, first, dims, attributes, capacity), list(members))
 
-    def _create(self, key: str, first: xr.Variable, dims: list[str], quantities: int, capacity: int) -> zarr.Array:
-        shape = (quantities, *first.shape)
+    def _create(
+        self, key: str, first: xr.Variable, dims: list[str], attributes: dict[str, Any], capacity: int
+    ) -> zarr.Array:
+        shape = (len(attributes["quantities"]), *first.shape)
         size = int(np.prod(shape)) * first.dtype.itemsize
         return self.root.create_array(
             f"{GROUP}/{key}",
@@ -115,7 +123,8 @@ class Tables:
             dtype=first.dtype,
             fill_value=np.nan if np.issubdtype(first.dtype, np.floating) else -1,
             compressors=QUICK if size > SMALL else None,
-            dimension_names=["step", _quantity_dim(key), *dims],
+            dimension_names=[_step_dim(key), _quantity_dim(key), *dims],
+            attributes=attributes,  # in the same file as the rest, so that a table is there whole or not at all
         )
 
     def read(self, measurements: int) -> tuple[dict[str, xr.Variable], dict[str, list[Any]]]:
@@ -128,8 +137,9 @@ class Tables:
         for key, table in opened.data_vars.items():
             coords |= table.attrs["coordinate_values"]
             for k, quantity in enumerate(table.attrs["quantities"]):
-                values = table.variable.isel({"step": slice(0, measurements), _quantity_dim(str(key)): k})
+                values = table.variable.isel({_step_dim(str(key)): slice(0, measurements), _quantity_dim(str(key)): k})
                 values = values.copy(deep=False) if values.nbytes > LARGE else values.load()
+                values.dims = ("step", *values.dims[1:])
                 values.attrs = quantity["attrs"]
                 variables[quantity["name"]] = values
         return variables, coords
@@ -137,6 +147,11 @@ class Tables:
 
 def _quantities(array: zarr.Array) -> list[dict[str, Any]]:
     return list(array.attrs["quantities"])  # pyright: ignore[reportArgumentType, reportReturnType]
+
+
+def _step_dim(key: str) -> str:
+    # a process that is killed while tables grow leaves them of unequal lengths
+    return f"step of {key}"
 
 
 def _quantity_dim(key: str) -> str:
