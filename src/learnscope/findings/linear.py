@@ -55,8 +55,8 @@ def _until(model: str, until: int, steps: np.ndarray, share: np.ndarray) -> str:
     start = model[0].upper() + model[1:]
     if until == 0:
         return (
-            f"{start} never explained the network: it accounts for {max(share[0], 0):.0%} of what the network knew of the "
-            f"label at step {steps[0]:,}, when it first knew much."
+            f"{start} never explained the network: it accounts for {max(share[0], 0):.0%} of what the network knew of "
+            f"the label at step {steps[0]:,}, when it first knew much."
         )
     if until == len(steps):
         return (
