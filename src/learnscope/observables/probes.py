@@ -11,7 +11,7 @@ from learnscope.observables.features import as_classes, as_matrix, centred
 from learnscope.observables.neighbours import Neighbours, nearest_neighbours
 
 # Ridges as multiples of the mean eigenvalue of the correlation matrix.
-RIDGES = torch.logspace(-6, 3, 28, dtype=torch.float64)
+RIDGES = torch.logspace(-6, 3, 10, dtype=torch.float64)
 
 
 def linear_probe_accuracy(h: Tensor, y: Tensor) -> Estimate:
@@ -19,7 +19,7 @@ def linear_probe_accuracy(h: Tensor, y: Tensor) -> Estimate:
 
     Ridge regression with an intercept from standardised features X to one-hot labels Y; the largest answer
     wins. With the hat matrix H = 11ᵀ/n + X(XᵀX + λI)⁻¹Xᵀ the answer for example i without it in the training
-    set is yᵢ − (yᵢ − ŷᵢ)/(1 − Hᵢᵢ), so that nothing is fitted again (Allen 1974). λ comes from 28 values,
+    set is yᵢ − (yᵢ − ŷᵢ)/(1 − Hᵢᵢ), so that nothing is fitted again (Allen 1974). λ comes from 10 values,
     10⁻⁶ to 10³ times the mean eigenvalue of XᵀX, by the leave-one-out squared error. Means and deviations
     of the features are those of all examples. Linear probes: Alain and Bengio 2016.
 
@@ -34,7 +34,7 @@ def linear_probe_accuracy(h: Tensor, y: Tensor) -> Estimate:
     Raises:
         InputError: for features that are not a finite matrix of 2 rows, or labels that are not [n] integers.
 
-    Cost: n d min(n, d) + O(min(n, d)³) + 28 n min(n, d) classes multiplications in float64; two float64
+    Cost: n d min(n, d) + O(min(n, d)³) + 10 n min(n, d) classes multiplications in float64; two float64
     copies of the features.
 
     Examples:
@@ -116,11 +116,11 @@ def _ridges(energies: Tensor) -> Tensor:
 def _left_out(vectors: Tensor, energies: Tensor, targets: Tensor, ridges: Tensor) -> Tensor:
     """Return the error for each example of the regression without it, for all ridges: [ridges, n, classes]."""
     shrinkage = energies / (energies + ridges[:, None])
-    centred_targets = targets - targets.mean(dim=0)
-    coefficients = shrinkage[:, :, None] * (vectors.mT @ centred_targets)
-    fitted = (vectors @ coefficients.permute(1, 0, 2).flatten(1)).unflatten(1, (len(ridges), -1)).transpose(0, 1)
+    centred_targets = (targets - targets.mean(dim=0)).mT
+    coefficients = shrinkage[:, None, :] * (centred_targets @ vectors)
+    fitted = (coefficients.flatten(0, 1) @ vectors.mT).view(len(ridges), -1, len(targets))
     leverage = 1 / len(targets) + shrinkage @ vectors.square().mT
-    return (centred_targets - fitted) / (1 - leverage)[:, :, None]
+    return fitted.sub_(centred_targets).div_(leverage.sub_(1)[:, None, :]).mT
 
 
 def _accuracy(predicted: Tensor | None, classes: Tensor, estimator: str, notes: tuple[str, ...] = ()) -> Estimate:
