@@ -122,7 +122,6 @@ def unit_scale(x: Tensor) -> tuple[Tensor, Tensor]:
         >>> unit_scale(torch.tensor([[2.0, -4.0]]))
         (tensor([[ 0.5000, -1.0000]]), tensor([[4.]]))
     """
-    least, most = x.flatten(-2).aminmax(dim=-1, keepdim=True)
-    largest = torch.maximum(most, -least)[..., None]
+    largest = torch.maximum(x.amax(dim=(-2, -1), keepdim=True), -x.amin(dim=(-2, -1), keepdim=True))
     largest = torch.where(largest == 0, 1.0, largest)
     return x / largest, largest
