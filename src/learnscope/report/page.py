@@ -37,6 +37,33 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class CriterionRow:
+    """One criterion of a claim, as texts: what was predicted, what was measured, and what that means."""
+
+    name: str
+    predicted: str
+    measured: str
+    band: str
+    reason: str
+    verdict: str
+    control: str = ""
+    control_name: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTable:
+    """A claim with its verdict, as it stands on the page."""
+
+    name: str
+    statement: str
+    source: str
+    verdict: str
+    rows: tuple[CriterionRow, ...]
+    correction: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """What a page shows, from top to bottom.
 
@@ -44,6 +71,7 @@ class Page:
         title: heading, and the browser's title.
         summary: one sentence under it.
         items: the findings.
+        claims: claims with their verdicts.
         figures: numbered in order.
         facts: the set-up, as terms and what they are.
         remarks: caveats for the end of the page.
@@ -52,6 +80,7 @@ class Page:
     title: str
     summary: str = ""
     items: Sequence[Item] = ()
+    claims: Sequence[ClaimTable] = ()
     figures: Sequence[Figure] = ()
     facts: Sequence[tuple[str, str]] = ()
     remarks: Sequence[str] = field(default=())

@@ -1,27 +1,18 @@
-"""The command line, thin: what to do is decided elsewhere."""
+"""Commands of the scope: the demo, and what a stored run shows."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from learnscope.errors import LearnscopeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from learnscope.findings import Finding
 
-app = typer.Typer(
-    help="What a neural network learns, and when it learns it.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    epilog="Start with [bold]learnscope demo[/bold].",
-)
+app = typer.Typer()
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run, as given to store=.", show_default=False)]
 
@@ -78,20 +69,30 @@ def demo(
     if not outcome.finished:
         console.print(f"Stopped at step {outcome.step:,} of {outcome.steps:,}; the same command goes on from there.")
     _print_findings(outcome.record.findings())
-    _print_place(outcome.record.report())
+    print_place(outcome.record.report())
 
 
-@app.command(epilog="Example: [bold]learnscope report runs/demo-digits-cnn-0[/bold]")
+@app.command(
+    epilog="Examples: [bold]learnscope report runs/demo-digits-cnn-0[/bold] · "
+    "[bold]learnscope report runs/marchenko-pastur/44136fa355b3[/bold]"
+)
 def report(
-    run: RunFolder,
+    run: Annotated[str, typer.Argument(help="Folder of a run, of the scope or of an experiment.", show_default=False)],
     output: Annotated[
         Path | None, typer.Option(help="File to write; report.html in the run's folder by default.")
     ] = None,
 ) -> None:
-    """Draw the report of a run again, finished or still going on."""
+    """Draw the report of a run again from what is stored, finished or still going on."""
+    from learnscope.laboratory.store import Folder
+
+    if Folder(run).exists("settings.json"):
+        from learnscope.laboratory import open_run
+
+        print_place(open_run(run).report(output))
+        return
     from learnscope.scope.record import open as open_record
 
-    _print_place(open_record(run).report(output))
+    print_place(open_record(Path(run)).report(output))
 
 
 @app.command(epilog="Example: [bold]learnscope findings runs/demo-digits-cnn-0[/bold]")
@@ -114,37 +115,11 @@ def _print_findings(found: Sequence[Finding]) -> None:
         console.print(mark + Text(finding.sentence))
 
 
-def _print_place(path: Path) -> None:
+def print_place(path: str | Path) -> None:
+    """Say where a report was written, and how to open it."""
     from rich.console import Console
     from rich.text import Text
 
     Console().print(Text("Report: ", style="bold") + Text(str(path)), soft_wrap=True)
-    Console().print(Text("Open it in a browser: ") + Text(path.resolve().as_uri()), soft_wrap=True)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"learnscope {version('learnscope')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None: ...
-
-
-def main() -> None:
-    """Run the command line; an error that Learnscope explains is printed as one sentence, with exit status 1."""
-    try:
-        app()
-    except LearnscopeError as error:
-        from rich.console import Console
-        from rich.text import Text
-
-        Console(stderr=True).print(Text("Error: ", style="bold red") + Text(str(error)), soft_wrap=True)
-        sys.exit(1)
+    if "://" not in str(path):
+        Console().print(Text("Open it in a browser: ") + Text(Path(path).resolve().as_uri()), soft_wrap=True)

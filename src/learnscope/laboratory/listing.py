@@ -1,0 +1,53 @@
+"""The catalogue as a table, and names of claims resolved to the experiments that judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from learnscope.errors import InputError, nearest_names
+from learnscope.laboratory.catalogue import load, names
+from learnscope.laboratory.experiment import Experiment
+from learnscope.laboratory.run import prepare
+
+
+def catalogue(store: str = "runs") -> list[dict[str, Any]]:
+    """Return every experiment with its claims, their sources, and their last verdict at quick scale in ``store``."""
+    return [_row(load(name), store) for name in names()]
+
+
+def resolved(wanted: Sequence[str]) -> list[Experiment]:
+    """Return the experiments that are named, or that judge a claim that is named; all if none is.
+
+    Raises:
+        InputError: if a name is neither of an experiment nor of a claim (with the nearest names).
+    """
+    experiments = {name: load(name) for name in names()}
+    if not wanted:
+        return list(experiments.values())
+    chosen: dict[str, Experiment] = {}
+    for name in wanted:
+        judging = {e.name: e for e in experiments.values() if name in {claim.name for claim in e.claims}}
+        if name in experiments or name.endswith(".py"):
+            chosen[name] = load(name)
+        elif judging:
+            chosen |= judging
+        else:
+            known = [*experiments, *(claim.name for e in experiments.values() for claim in e.claims)]
+            raise InputError(f"there is no experiment or claim {name!r}: did you mean {nearest_names(name, known)}?")
+    return list(chosen.values())
+
+
+def _row(experiment: Experiment, store: str) -> dict[str, Any]:
+    judged = prepare(experiment, store=store).folder.read_json("claims.json") or {"claims": []}
+    status = {claim["name"]: claim["verdict"] for claim in judged["claims"]}
+    claims = [
+        {
+            "name": claim.name,
+            "statement": claim.statement,
+            "source": claim.source,
+            "status": status.get(claim.name, "not run"),
+        }
+        for claim in experiment.claims
+    ]
+    return {"name": experiment.name, "title": experiment.title, "source": experiment.source, "claims": claims}
