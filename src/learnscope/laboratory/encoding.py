@@ -97,7 +97,7 @@ def _numbers(name: str, values: np.ndarray) -> np.ndarray:
             f"variable {name!r} has dtype {values.dtype}: simulate must return numbers or booleans; put texts into a "
             "coordinate, and the real and imaginary part of complex numbers into two variables."
         )
-    return np.ascontiguousarray(values)
+    return np.asarray(values, order="C")
 
 
 def _plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
