@@ -23,7 +23,7 @@ const Draw = (() => {
       return { at: values.map(steps.place), say: (k) => `step ${Look.integer(values[k])}`, ...steps };
     }
     if (scale === "names") return { at: values.map((_, k) => k), say: (k) => values[k] };
-    return { at: values || [], say: (k) => `${chart.x.name} ${Look.integer(values[k])}` };
+    return { at: values || [], say: (k) => `${chart.x.name} ${Look.number(values[k])}` };
   }
 
   function lines(chart, choice, view, hidden) {
@@ -60,7 +60,7 @@ const Draw = (() => {
 
   function line(chart, series, x, count) {
     const faint = series.style === "faint";
-    const few = series.y.filter((v) => v !== null).length <= 70 && count <= 7 && chart.x.scale !== "log";
+    const few = series.y.filter((v) => v !== null).length <= (chart.x.scale === "log" ? 20 : 70) && count <= 7;
     const colour = Look.colour(series.colour);
     const { paper } = Look.theme();
     const sure = (k) => !series.converged || series.converged[k];
@@ -93,7 +93,7 @@ const Draw = (() => {
     const { range, logarithmic, title } = choice.colours;
     const shown = (v) => (v === null || (logarithmic && v <= 0) ? null : logarithmic ? Math.log10(v) : v);
     const heat = {
-      type: "heatmap", x: edges(x.at), z: view.cells.map((row) => row.map(shown)), colorscale: Look.scale(),
+      type: "heatmap", x: chart.x.scale === "log" ? edges(x.at.map(Math.log10)).map((v) => 10 ** v) : edges(x.at), z: view.cells.map((row) => row.map(shown)), colorscale: Look.scale(),
       zmin: shown(range[0]), zmax: shown(range[1]), showscale: Boolean(exported), hoverinfo: "text", xgap: 0, ygap: 1,
       colorbar: { title: { text: Look.plain(logarithmic ? `log10 of ${title}` : title) }, thickness: 10 },
       text: view.cells.map((row, r) => row.map((v, k) => `${Look.plain(choice.y.values[r])}<br>${x.say(k)}: ${Look.number(v)}`)),
@@ -147,7 +147,8 @@ const Draw = (() => {
   function horizontalAxis(chart, view, width) {
     if (view.places) return axis(view.titles[0], extent(view));
     const { scale, values, title } = chart.x;
-    if (scale === "log") return axis(title, { type: "log", ...decades(values), range: [-0.02 - 0.02 * Math.log10(values.length), Math.log10(values[values.length - 1]) + 0.03] });
+    if (scale === "log") return axis(title, { type: "log", ...decades(values), range: padded(values.filter((v) => v > 0).map(Math.log10)) });
+    if (scale === "linear") return axis(title, { range: view.cells ? outer(edges(values)) : padded(values), nticks: Math.max(3, Math.floor(width / 90)) });
     if (scale === "names") {
       const kept = Look.thinned(values.length, width - 70, 24);
       const level = values.length * 7 * Math.max(...values.map((v) => Math.min(v.length, 14))) < width - 70;
@@ -179,6 +180,15 @@ const Draw = (() => {
     const shown = range && (scale === "log" ? range.map(Math.log10) : range);
     const exponents = scale === "log" ? { exponentformat: "power", ...(range ? decades(range) : { dtick: "D2" }) } : { rangemode: "tozero" };
     return axis(title, { type: scale === "log" ? "log" : "linear", ...exponents, showgrid: true, ...(shown ? { range: shown } : {}) });
+  }
+
+  const outer = (borders) => [borders[0], borders[borders.length - 1]];
+
+  // From the least value to the greatest, with a margin of a fiftieth on each side.
+  function padded(values) {
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const margin = 0.02 * (high - low) || 0.1;
+    return [low - margin, high + margin];
   }
 
   // Ticks at powers of ten, or at 1, 2 and 5 times those where they are few.

@@ -50,7 +50,7 @@
 
     label() {
       this.range.value = this.frame;
-      this.output.textContent = `${this.chart.slider.name} ${Look.integer(this.chart.slider.values[this.frame])}`;
+      this.output.textContent = `${this.chart.slider.name} ${Look.number(this.chart.slider.values[this.frame])}`;
       this.range.setAttribute("aria-valuetext", this.output.textContent);
     }
 
