@@ -1,6 +1,7 @@
 """What a neural network learns, and when it learns it.
 
 Attach :class:`Scope` to a training loop, or hand checkpoints to :func:`replay`; read the record with :func:`open`.
+Run a known result from the catalogue with ``laboratory.run(name)``.
 Everything here is loaded when it is first used, so that importing the package is quick.
 """
 
@@ -10,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from learnscope import laboratory as laboratory
     from learnscope.errors import LearnscopeError as LearnscopeError
     from learnscope.estimate import Estimate as Estimate
     from learnscope.findings import Finding as Finding
@@ -51,6 +53,7 @@ _WHERE = {
     "find": "learnscope.findings",
     "intrinsic_dimension": "learnscope.observables.intrinsic_dimension",
     "knn_accuracy": "learnscope.observables.probes",
+    "laboratory": "learnscope.laboratory",
     "linear_probe_accuracy": "learnscope.observables.probes",
     "margins": "learnscope.observables.margins",
     "open": "learnscope.scope.record",
@@ -65,7 +68,7 @@ _WHERE = {
 }
 
 # names that are also those of submodules reach the function or module that they stand for
-_MODULES = frozenset({"steps"})
+_MODULES = frozenset({"laboratory", "steps"})
 
 __all__ = sorted(_WHERE)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -78,3 +78,9 @@ def test_every_shipped_experiment_is_named_like_its_file_and_ready_for_both_scal
     assert experiment.at_scale("paper") != experiment.settings()
     assert experiment.claims
     assert all(criterion.reason for claim in experiment.claims for criterion in claim.criteria)
+
+
+def test_a_file_that_does_not_run_is_one_sentence(tmp_path):
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(InputError, match=r"broken.py' cannot be loaded \(ModuleNotFoundError"):
+        load(str(tmp_path / "broken.py"))

@@ -83,7 +83,10 @@ def _from_file(path: str) -> Experiment:
         raise InputError(f"{path!r} cannot be read as Python.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # annotations are looked up there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path!r} cannot be loaded ({type(error).__name__}: {error}): correct it.") from error
     return _record(module, path)
 
 

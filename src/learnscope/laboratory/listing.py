@@ -22,20 +22,21 @@ def resolved(wanted: Sequence[str]) -> list[Experiment]:
     Raises:
         InputError: if a name is neither of an experiment nor of a claim (with the nearest names).
     """
-    experiments = {name: load(name) for name in names()}
-    if not wanted:
-        return list(experiments.values())
+    known = names()
     chosen: dict[str, Experiment] = {}
-    for name in wanted:
-        judging = {e.name: e for e in experiments.values() if name in {claim.name for claim in e.claims}}
-        if name in experiments or name.endswith(".py"):
-            chosen[name] = load(name)
-        elif judging:
-            chosen |= judging
-        else:
-            known = [*experiments, *(claim.name for e in experiments.values() for claim in e.claims)]
-            raise InputError(f"there is no experiment or claim {name!r}: did you mean {nearest_names(name, known)}?")
+    for name in wanted or known:
+        named = name in known or name.endswith(".py")
+        chosen |= {name: load(name)} if named else {each.name: each for each in _judging(name)}
     return list(chosen.values())
+
+
+def _judging(claim: str) -> list[Experiment]:
+    experiments = [load(name) for name in names()]
+    judging = [each for each in experiments if claim in {judged.name for judged in each.claims}]
+    if not judging:
+        known = [*names(), *(judged.name for each in experiments for judged in each.claims)]
+        raise InputError(f"there is no experiment or claim {claim!r}: did you mean {nearest_names(claim, known)}?")
+    return judging
 
 
 def _row(experiment: Experiment, store: str) -> dict[str, Any]:
