@@ -47,13 +47,13 @@ def test_help_teaches_by_example():
 
 
 def test_run_prints_the_verdicts_and_writes_the_report(own, tmp_path):
-    result = learnscope("run", "root-n", "--set", "repetitions=50", "--set", "n_train=10,100")
+    result = learnscope("run", "root-n", "--set", "repetitions=300", "--set", "n_train=10,1000")
     assert result.exit_code == 0
     assert "1 claims: 1 reproduced." in result.output
     (report,) = (tmp_path / "runs" / "root-n").rglob("report.html")
     assert "root-n" in report.read_text()
     settings = json.loads((report.parent / "settings.json").read_text())["settings"]
-    assert settings == {"n_train": [10, 100], "repetitions": 50}
+    assert settings == {"n_train": [10, 1000], "repetitions": 300}
 
 
 def test_report_draws_again_from_what_is_stored(own, tmp_path):

@@ -95,21 +95,24 @@ def run(
 ) -> None:
     """Run one experiment: compute what is missing, judge its claims, and write its report.
 
-    Ctrl-C stops it; the same command goes on from there. The exit status is 1 if a claim is not reproduced, a negative
+    Experiments that are parts of the same result run along, unless --set changes settings. Ctrl-C stops it; the same
+    command goes on from there. The exit status is 1 if a claim is not reproduced, a negative
     control passes, or a point raised.
     """
+    from learnscope.cli.scope import print_place
     from learnscope.laboratory import load, prepare, run_all
+    from learnscope.laboratory.listing import with_parts
 
     experiment = load(name)
     values = experiment.settings.parsed(changes or (), experiment.name)
-    prepared = prepare(experiment, scale=scale, changes=values, seeds=seeds, store=store)
+    experiments = [experiment] if values else with_parts(experiment)
+    prepared = [prepare(each, scale=scale, changes=values, seeds=seeds, store=store) for each in experiments]
     with _progress(f"{experiment.name}, {scale} scale", quiet=False) as watch:
-        finished = run_all([prepared], workers=workers, scheduler=scheduler, watch=watch)
+        finished = run_all(prepared, workers=workers, scheduler=scheduler, watch=watch)
     _print_verdicts(finished)
-    if any(each.stored for each in finished):
-        from learnscope.cli.scope import print_place
-
-        print_place(finished[0].report())
+    for each in finished:
+        if each.stored:
+            print_place(each.report())
     _leave(finished)
 
 

@@ -35,6 +35,7 @@ class Experiment:
         figures: what to draw of the sweep's Dataset.
         paper: settings of the original work, where they differ from the defaults.
         seeds: number of independent repetitions, by default.
+        parts: names of experiments that belong to this result and run along with it, where one file would be too long.
         version: raised when a change of the science makes stored results worthless.
         origin: where the experiment was loaded from: a name in the catalogue or a file; empty if made in a session.
     """
@@ -48,6 +49,7 @@ class Experiment:
     figures: Callable[[xr.Dataset], Sequence[Figure]]
     paper: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = 10
+    parts: tuple[str, ...] = ()
     version: int = 1
     origin: str = ""
 

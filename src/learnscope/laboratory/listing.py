@@ -17,7 +17,7 @@ def catalogue(store: str = "runs") -> list[dict[str, Any]]:
 
 
 def resolved(wanted: Sequence[str]) -> list[Experiment]:
-    """Return the experiments that are named, or that judge a claim that is named; all if none is.
+    """Return the experiments that are named, with their parts, or that judge a claim that is named; all if none is.
 
     Raises:
         InputError: if a name is neither of an experiment nor of a claim (with the nearest names).
@@ -26,8 +26,14 @@ def resolved(wanted: Sequence[str]) -> list[Experiment]:
     chosen: dict[str, Experiment] = {}
     for name in wanted or known:
         named = name in known or name.endswith(".py")
-        chosen |= {name: load(name)} if named else {each.name: each for each in _judging(name)}
+        found = with_parts(load(name)) if named else _judging(name)
+        chosen |= {each.name: each for each in found}
     return list(chosen.values())
+
+
+def with_parts(experiment: Experiment) -> list[Experiment]:
+    """Return an experiment and those that run along with it."""
+    return [experiment, *(load(name) for name in experiment.parts)]
 
 
 def _judging(claim: str) -> list[Experiment]:

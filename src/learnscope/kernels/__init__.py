@@ -1,0 +1,1 @@
+"""Tangent kernels of networks, finite and infinitely wide, and machines that learn from any kernel."""
