@@ -1,0 +1,61 @@
+"""Jacobians of whatever parameters no structured path covers, through torch.func, or one backward pass at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from learnscope.kernels.tangent.selection import Readout, evaluated
+
+
+def jacobians(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return the Jacobian of each example's scalars with respect to each named parameter, [n, k, size of it].
+
+    Through ``vmap(jacrev(...))``; models that it cannot transform (a fused recurrent network, control flow that looks
+    at values) are differentiated by a backward pass for each example and scalar.
+
+    Cost: n k forward-and-backward passes in either case; memory n k Σ sizes.
+    """
+    if not names:
+        return {}
+    try:
+        return _transformed(model, x, readout, names)
+    except (RuntimeError, NotImplementedError, ValueError, TypeError):
+        return one_by_one(model, x, readout, names)
+
+
+def one_by_one(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return the same as :func:`jacobians`, by the definition: a backward pass for each example and scalar."""
+    named = dict(model.named_parameters())
+    wanted = [named[name] for name in names]
+    rows: list[list[Tensor]] = []
+    for example in x.split(1):
+        with torch.enable_grad():
+            scalars = readout(evaluated(model, example))[0]
+        for k, scalar in enumerate(scalars):
+            found = torch.autograd.grad(scalar, wanted, retain_graph=k < len(scalars) - 1, allow_unused=True)
+            rows.append([torch.zeros_like(p) if g is None else g for p, g in zip(wanted, found, strict=True)])
+    columns = zip(*rows, strict=True)
+    return {
+        name: torch.stack([row.flatten() for row in column]).unflatten(0, (len(x), -1))
+        for name, column in zip(names, columns, strict=True)
+    }
+
+
+def _transformed(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str]) -> dict[str, Tensor]:
+    named = dict(model.named_parameters())
+    varied = {name: named[name].detach() for name in names}
+    fixed = {name: p.detach() for name, p in named.items() if name not in varied}
+    fixed |= dict(model.named_buffers())
+
+    def scalars(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
+        values = functional_call(model, (parameters, fixed), (example[None],), tie_weights=True)
+        return readout(values)[0]
+
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention cannot be transformed
+        found = vmap(jacrev(scalars), (None, 0))(varied, x)
+    return {name: each.flatten(2) for name, each in found.items()}

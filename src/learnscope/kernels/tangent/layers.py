@@ -1,0 +1,124 @@
+"""Modules whose parameter gradients are sums of products: what goes in, times the gradient of what comes out.
+
+For each of them the Jacobian of scalar k at example n with respect to the weights is J = Σ_t X[n, g, t] ⊗ G[n, k, g, t]
+for each group g of weights, over the positions t (pixels, tokens) at which the weights are used. A bias is a further
+input that is always one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import group_norm, layer_norm, pad
+
+
+class Factors(NamedTuple):
+    """Inputs [n, groups, positions, a] and output gradients [n, k, groups, positions, b] of one module."""
+
+    inputs: Tensor
+    gradients: Tensor
+
+
+Build = Callable[..., Factors]
+
+
+def build_factors(module: nn.Module, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
+    """Return the factors of a module.
+
+    Args:
+        module: one for which :func:`is_known` holds.
+        names: which of "weight" and "bias" are in the kernel.
+        x: [n, ...] the input of the module.
+        gradients: [n, k, ...] gradients of the scalars with respect to the module's output.
+    """
+    return BUILDERS[type(module)](module, names, x, gradients)
+
+
+def is_known(module: nn.Module) -> bool:
+    """Return whether the module's exact class has factors; subclasses may do anything, so they have not."""
+    return type(module) in BUILDERS
+
+
+def _linear(module: nn.Linear, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
+    n, k = gradients.shape[:2]
+    inputs = x.reshape(n, 1, -1, x.shape[-1])
+    return Factors(_with_bias(inputs, names), gradients.reshape(n, k, 1, -1, gradients.shape[-1]))
+
+
+def _convolution(
+    module: nn.Conv1d | nn.Conv2d | nn.Conv3d, names: frozenset[str], x: Tensor, gradients: Tensor
+) -> Factors:
+    n, k = gradients.shape[:2]
+    groups, out = module.groups, module.out_channels
+    inputs = patches(module, x).unflatten(1, (groups, -1))  # [n, groups, a / taps, taps, positions]
+    inputs = inputs.flatten(2, 3).transpose(2, 3)
+    shaped = gradients.reshape(n, k, groups, out // groups, -1).transpose(3, 4)
+    return Factors(_with_bias(inputs, names), shaped)
+
+
+def patches(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
+    """Return what each tap of the filter sees at each position, [n, channels, taps, positions]."""
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    margins = list(module._reversed_padding_repeated_twice)
+    x = pad(x, margins, mode=mode) if any(margins) else x
+    dims = len(module.kernel_size)
+    for dim, (size, step, spread) in enumerate(
+        zip(module.kernel_size, module.stride, module.dilation, strict=True), start=2
+    ):
+        x = x.unfold(dim, spread * (size - 1) + 1, step)[..., ::spread]
+    order = [0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims)]
+    return x.permute(order).flatten(2 + dims).flatten(2, 1 + dims)
+
+
+def _layer_norm(module: nn.LayerNorm, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
+    normalised = layer_norm(x, module.normalized_shape, eps=module.eps)
+    n, k, features = len(x), gradients.shape[1], int(torch.tensor(module.normalized_shape).prod())
+    return _elementwise(normalised.reshape(n, -1, features), gradients.reshape(n, k, -1, features), names)
+
+
+def _group_norm(module: nn.GroupNorm, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
+    normalised = group_norm(x, module.num_groups, eps=module.eps)
+    return _elementwise(_channels_last(normalised, 1), _channels_last(gradients, 2), names)
+
+
+def _batch_norm(module: nn.BatchNorm2d, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    shape = (1, -1, *([1] * (x.ndim - 2)))
+    deviation = (module.running_var + module.eps).sqrt()
+    normalised = (x - module.running_mean.reshape(shape)) / deviation.reshape(shape)
+    return _elementwise(_channels_last(normalised, 1), _channels_last(gradients, 2), names)
+
+
+def _elementwise(normalised: Tensor, gradients: Tensor, names: frozenset[str]) -> Factors:
+    """Return factors of weights that multiply features one by one: each is a group, [n, t, c] and [n, k, t, c]."""
+    inputs = normalised.transpose(1, 2)[..., None]
+    return Factors(_with_bias(inputs, names), gradients.transpose(2, 3)[..., None])
+
+
+def _channels_last(values: Tensor, dim: int) -> Tensor:
+    """Return values with the channels of ``dim`` last and all positions in one dimension before them."""
+    return values.reshape(*values.shape[: dim + 1], -1).transpose(dim, dim + 1)
+
+
+def _with_bias(inputs: Tensor, names: frozenset[str]) -> Tensor:
+    parts = [inputs] if "weight" in names else []
+    if "bias" in names:
+        parts.append(inputs.new_ones(*inputs.shape[:-1], 1))
+    return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+
+
+BUILDERS: dict[type[nn.Module], Build] = {
+    nn.Linear: _linear,
+    nn.Conv1d: _convolution,
+    nn.Conv2d: _convolution,
+    nn.Conv3d: _convolution,
+    nn.LayerNorm: _layer_norm,
+    nn.GroupNorm: _group_norm,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
+    nn.BatchNorm3d: _batch_norm,
+}

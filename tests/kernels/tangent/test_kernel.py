@@ -1,0 +1,201 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from learnscope.errors import BudgetError, InputError
+from learnscope.kernels.tangent import reference, selected_parameters, tangent_kernel
+from learnscope.kernels.tangent.kernel import make_plan
+from learnscope.kernels.tangent.selection import Readout
+
+METHODS = ["auto", "layerwise", "jacobian", "positions", "functional"]
+
+
+def mlp(*, seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+
+
+@pytest.fixture
+def x(generator):
+    return torch.randn(6, 5, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("outputs", ["all", "trace", "sum", 1])
+def test_every_method_gives_the_kernel_of_the_definition(case, outputs):
+    model, x = case
+    truth = reference.tangent_kernel(model, x.clone(), outputs=outputs)
+    for method in METHODS:
+        ours = tangent_kernel(model, x.clone(), outputs=outputs, method=method)
+        torch.testing.assert_close(ours, truth, rtol=1e-9, atol=1e-10, msg=lambda m, method=method: f"{method}: {m}")
+
+
+def test_rectangular_kernels_are_right(case):
+    model, x = case
+    truth = reference.tangent_kernel(model, x[:2].clone(), x[2:].clone())
+    torch.testing.assert_close(tangent_kernel(model, x[:2].clone(), x[2:].clone()), truth, rtol=1e-9, atol=1e-10)
+
+
+def test_the_parts_of_all_layers_sum_to_the_whole(case):
+    model, x = case
+    parts = tangent_kernel(model, x.clone(), outputs="trace", by_layer=True)
+    owners = {name.rpartition(".")[0] for name, _ in model.named_parameters()}
+    assert set(parts) == owners
+    whole = tangent_kernel(model, x.clone(), outputs="trace")
+    torch.testing.assert_close(torch.stack(list(parts.values())).sum(0), whole)
+    for owner, part in parts.items():
+        own = [n for n, _ in model.named_parameters() if n.rpartition(".")[0] == owner]
+        truth = reference.tangent_kernel(model, x.clone(), outputs="trace", parameters=own)
+        torch.testing.assert_close(part, truth, rtol=1e-9, atol=1e-10)
+
+
+def test_blocks_under_a_small_budget_give_the_same_kernel(case):
+    model, x = case
+    whole = tangent_kernel(model, x.clone())
+    plan = make_plan(model, x.clone(), Readout("all"), None)
+    small = 2 * 2 * plan.bytes_each + 3 * 4 * 8 * plan.scalars**2
+    torch.testing.assert_close(tangent_kernel(model, x.clone(), budget=small), whole)
+
+
+def test_the_model_is_left_as_it_was(case):
+    model, x = case
+    before = copy.deepcopy(model.state_dict())
+    modes = [module.training for module in model.modules()]
+    random = torch.get_rng_state()
+    tangent_kernel(model, x.clone())
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), model.state_dict().values(), strict=True))
+    assert all(p.grad is None for p in model.parameters())
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("name", ["called twice", "tied", "used elsewhere", "bare parameter", "recurrent"])
+def test_layers_that_are_not_proven_safe_take_the_general_path(name):
+    from tests.kernels.tangent.conftest import CASES
+
+    make, shape = CASES[name]
+    torch.manual_seed(0)
+    model = make().double()
+    plan = make_plan(model, torch.randn(3, *shape, dtype=torch.float64), Readout("all"), None)
+    assert plan.rest
+    assert plan.structured.parameters() | set(plan.rest) == {n for n, _ in model.named_parameters()}
+
+
+def test_ordinary_layers_take_the_structured_path():
+    plan = make_plan(mlp(), torch.randn(3, 5, dtype=torch.float64), Readout("all"), None)
+    assert plan.rest == []
+
+
+def test_a_linear_model_has_the_kernel_of_its_inputs(x):
+    model = nn.Linear(5, 2).double()
+    torch.testing.assert_close(tangent_kernel(model, x, outputs=0), x @ x.T + 1)
+
+
+def test_the_kernel_is_symmetric_and_positive(case):
+    model, x = case
+    kernel = tangent_kernel(model, x.clone())
+    n, k = kernel.shape[1:3]
+    square = kernel.permute(0, 2, 1, 3).reshape(n * k, n * k)
+    torch.testing.assert_close(square, square.T)
+    assert float(torch.linalg.eigvalsh(square).min()) > -1e-9 * float(square.trace())
+
+
+def test_a_function_of_the_outputs_selects_a_scalar(x):
+    model = mlp()
+    margin = tangent_kernel(model, x, outputs=lambda f: f[:, 0] - f[:, 1])
+    full = tangent_kernel(model, x)
+    torch.testing.assert_close(margin, full[..., 0, 0] - full[..., 0, 1] - full[..., 1, 0] + full[..., 1, 1])
+
+
+def test_parameters_are_selected_by_name_pattern_or_predicate(x):
+    model = mlp()
+    truth = reference.tangent_kernel(model, x, parameters=["2.weight", "2.bias"])
+    for chosen in (["2.weight", "2.bias"], "2", "2.*", lambda name, parameter: name.startswith("2")):
+        torch.testing.assert_close(tangent_kernel(model, x, parameters=chosen), truth)
+    biases = tangent_kernel(model, x, parameters="*.bias")
+    torch.testing.assert_close(biases, reference.tangent_kernel(model, x, parameters=["0.bias", "2.bias"]))
+
+
+def test_frozen_parameters_are_left_out_and_listed(x):
+    model = mlp()
+    model[0].weight.requires_grad_(False)
+    assert selected_parameters(model).left_out == ("0.weight",)
+    truth = reference.tangent_kernel(model, x, parameters=["0.bias", "2.weight", "2.bias"])
+    torch.testing.assert_close(tangent_kernel(model, x), truth)
+
+
+def test_the_dtype_is_the_models_unless_asked_otherwise(x):
+    model = mlp().float()
+    assert tangent_kernel(model, x.float()).dtype == torch.float32
+    double = tangent_kernel(model, x.float(), dtype=torch.float64)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double, reference.tangent_kernel(model, x.float()))
+    assert model[0].weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32_and_said(dtype, x):
+    model = mlp().to(dtype)
+    with pytest.warns(UserWarning, match="computed in float32"):
+        kernel = tangent_kernel(model, x.to(dtype))
+    torch.testing.assert_close(kernel.double(), reference.tangent_kernel(model, x.to(dtype)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("module", [nn.BatchNorm1d(8), nn.Dropout(0.5)])
+def test_modules_in_training_mode_that_couple_examples_are_refused(module, x):
+    model = nn.Sequential(nn.Linear(5, 8), module, nn.Linear(8, 1)).double()
+    with pytest.raises(InputError, match=r"module '1' .* is in training mode.*call model.eval\(\) first"):
+        tangent_kernel(model, x)
+    model.eval()
+    torch.testing.assert_close(tangent_kernel(model, x), reference.tangent_kernel(model, x))
+
+
+def test_wrong_arguments_are_one_sentence(x):
+    model = mlp()
+    with pytest.raises(InputError, match="outputs=3 is out of range: the model has 3 outputs"):
+        tangent_kernel(model, x, outputs=3)
+    with pytest.raises(InputError, match="outputs='everything' is not known"):
+        tangent_kernel(model, x, outputs="everything")
+    with pytest.raises(InputError, match="must return one number an example"):
+        tangent_kernel(model, x, outputs=lambda f: f)
+    with pytest.raises(InputError, match=r"no parameter is called '0.wieght': did you mean '0.weight'"):
+        tangent_kernel(model, x, parameters="0.wieght")
+    with pytest.raises(InputError, match="method 'fast' is not known"):
+        tangent_kernel(model, x, method="fast")
+    with pytest.raises(InputError, match="no inputs"):
+        tangent_kernel(model, x[:0])
+    with pytest.raises(BudgetError, match=r"budget=100 bytes is too small .*: give "):
+        tangent_kernel(model, x, budget=100)
+
+
+def test_the_least_budget_that_is_named_works(x):
+    model = mlp()
+    with pytest.raises(BudgetError) as error:
+        tangent_kernel(model, x, budget=1)
+    least = int(str(error.value).rpartition("give ")[2].rstrip(".").replace(",", ""))
+    torch.testing.assert_close(tangent_kernel(model, x, budget=least), tangent_kernel(model, x))
+
+
+def test_outputs_that_are_not_a_tensor_are_refused(x):
+    class Two(nn.Linear):
+        def forward(self, x):
+            return {"logits": super().forward(x)}
+
+    with pytest.raises(InputError, match="the model returned a dict"):
+        tangent_kernel(Two(5, 2).double(), x)
+
+
+def test_nan_in_the_model_reaches_the_kernel_instead_of_vanishing(x):
+    model = mlp()
+    with torch.no_grad():
+        model[2].weight[0, 0] = torch.nan
+    assert tangent_kernel(model, x).isnan().any()
+
+
+def test_integer_inputs_are_taken_as_they_are():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2)).double()
+    tokens = torch.tensor([[0, 1], [1, 1], [4, 0]])
+    torch.testing.assert_close(tangent_kernel(model, tokens), reference.tangent_kernel(model, tokens))
