@@ -55,6 +55,7 @@ def test_an_unknown_choice_gives_the_nearest(option, value, nearest, tmp_path):
     result = runner.invoke(cli.app, ["demo", option, value, "--store", str(tmp_path / "run")])
     assert isinstance(result.exception, InputError)
     assert nearest in str(result.exception)
+    assert result.output == ""  # no bar for a run that cannot begin
 
 
 def test_demo_trains_prints_findings_and_writes_the_report(monkeypatch, tmp_path):

@@ -3,9 +3,11 @@ import signal
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from learnscope.demo import recipe, training
-from learnscope.errors import StoreError
+from learnscope.errors import InputError, StoreError
 from learnscope.scope.record import open as open_record
 from learnscope.scope.scope import Scope
 
@@ -90,3 +92,16 @@ def test_a_run_that_was_killed_before_its_last_measurement_makes_it(tmp_path, mo
     monkeypatch.undo()
     monkeypatch.setitem(recipe.RECIPES, "digits", recipe.Recipe(3, 64, 0.05, probe_examples=60))
     assert training.run(tmp_path, network="mlp").record.data["step"].values[-1] == 57
+
+
+def test_a_checkpoint_of_another_program_is_refused(tmp_path):
+    save_file({"weight": torch.ones(2)}, tmp_path / "checkpoint.safetensors")
+    with pytest.raises(StoreError, match=r"holds another program's checkpoint.safetensors"):
+        training.run(tmp_path, network="mlp")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_nothing_is_loaded_for_a_network_that_does_not_exist(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "load_images", lambda data: pytest.fail("was loaded"))
+    with pytest.raises(InputError, match="there is no network 'cn'"):
+        training.run(tmp_path, network="cn")

@@ -22,6 +22,23 @@ class ReturnsDict(nn.Module):
         return {"logits": self.head(x)}
 
 
+class ToComplex(nn.Module):
+    def forward(self, x):
+        return torch.complex(x, x)
+
+
+class Stateful(nn.Module):
+    """Keeps a hidden state of the size of the last batch."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.cell, self.head, self.state = nn.GRUCell(6, 5), nn.Linear(5, 3), torch.zeros(n, 5)
+
+    def forward(self, x):
+        self.state = self.cell(x, self.state)
+        return self.head(self.state)
+
+
 @pytest.mark.parametrize(
     ("model", "probe", "message"),
     [
@@ -31,6 +48,12 @@ class ReturnsDict(nn.Module):
         (MODEL, (X, Y - 1), r"labels run from -1 to 1"),
         (MODEL, (X, Y.float()), r"labels are torch.float32 with shape \[20\], but the model returns 3 outputs.*y.long"),
         (MODEL, (X, torch.ones(20, dtype=torch.long)), r"one class only \(1\)"),
+        (nn.Linear(6, 1), (X, (Y % 2).float()), r"zeros and ones of torch.float32.* task='classification' or task="),
+        (MODEL, (X, nn.functional.one_hot(Y).double()), r"zeros and ones of torch.float64.*task='regression'"),
+        (MODEL, (X, Y.to(torch.complex64)), r"the probe's labels are torch.complex64: pass integer classes"),
+        (nn.Sequential(MODEL, ToComplex()), (X, Y), r"the model returned torch.complex64, but outputs must be real"),
+        (Stateful(20), (X, Y), r"raised RuntimeError on the first 2 or 3 .*batch size.*pass predict=.*clears what it"),
+        (nn.Linear(7, 3), (X, Y), r"raised RuntimeError on the first 2 or 3 .*cannot be multiplied.*check the probe"),
         (MODEL, (X, nn.functional.one_hot(Y)), r"integer labels have shape \[20, 3\].*argmax"),
         (MODEL, (X, torch.full((20, 3), torch.nan)), r"targets hold NaN"),
         (MODEL, (X[:0], Y[:0]), r"the probe is empty"),
@@ -53,6 +76,43 @@ def test_predict_serves_models_that_return_something_else():
     model = ReturnsDict()
     data = Scope(model, (X, Y), predict=lambda model, x: model(x)["logits"]).data
     assert float(data["probe_accuracy"][0]) == pytest.approx(float((model.head(X).argmax(1) == Y).float().mean()))
+
+
+def test_predict_may_clear_what_a_model_keeps():
+    def predict(model, x):
+        model.state = torch.zeros(len(x), 5)
+        return model(x)
+
+    model = Stateful(20)
+    state = model.state
+    scope = Scope(model, (X, Y), predict=predict)
+    assert scope.failures == {}
+    assert model.state is state
+
+
+@pytest.mark.parametrize("shape", [(20,), (20, 1)])
+def test_zeros_and_ones_are_what_the_task_says(shape):
+    model, y = nn.Linear(6, 1), (Y % 2).float().reshape(shape)
+    classes = Scope(model, (X, y), task="classification").data
+    assert classes.equals(Scope(model, (X, Y % 2)).data)
+    targets = Scope(model, (X, y), task="regression").data
+    assert targets.attrs["task"] == "regression"
+    loss = float((model(X)[:, 0] - Y % 2).square().mean().detach())
+    assert float(targets["probe_loss"][0]) == pytest.approx(loss, rel=1e-5)
+
+
+def test_integers_may_be_targets():
+    data = Scope(nn.Linear(6, 1), (X, Y), task="regression").data
+    assert data.attrs["task"] == "regression"
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "message"),
+    [(Y + 0.5, "classification", "not whole numbers"), (Y, "ranking", "task is 'ranking'")],
+)
+def test_a_task_that_does_not_fit_the_labels_is_refused(y, task, message):
+    with pytest.raises(InputError, match=message):
+        Scope(MODEL, (X, y), task=task)
 
 
 def test_inputs_may_be_arrays_tuples_or_dicts():

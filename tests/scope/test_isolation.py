@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import learnscope as ls
 from learnscope.observables import default
 from learnscope.scope import schedules
 from learnscope.scope.isolation import undisturbed
@@ -138,3 +139,60 @@ def test_mixed_precision_is_measured_in_the_models_own_precision(blobs, small_mo
         mixed = Scope(small_model, (x, y)).data
         assert torch.is_autocast_enabled("cpu")
     assert plain.identical(mixed)
+
+
+class Accumulating(nn.Module):
+    """Writes into tensors that are no buffers, and holds a sparse one."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.sum, self.history = nn.Linear(6, 3), torch.zeros(6), [torch.zeros(6)]
+        self.register_buffer("adjacency", torch.eye(6).to_sparse())
+        self.rnn = nn.RNN(6, 6, batch_first=True)
+
+    def forward(self, x):
+        self.sum += x.detach().sum(0)
+        self.history[0].add_(1)
+        return self.head(self.rnn((self.adjacency @ x.T).T[:, None])[0][:, 0])
+
+
+def test_tensors_that_are_no_buffers_are_put_back_too(blobs):
+    model = Accumulating()
+    scope = Scope(model, blobs)
+    assert scope.failures == {}
+    assert model.sum.abs().max() == 0
+    assert model.history[0].abs().max() == 0
+
+
+def test_the_caller_s_default_device_is_the_model_s_and_not_ours(small_model, blobs):
+    class Making(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.made = small_model, []
+
+        def forward(self, x):
+            self.made.append(torch.ones(1).device.type)
+            return self.inner(x)
+
+    plain = Scope(Making(), blobs).data
+    model = Making()
+    torch.set_default_device("meta")
+    try:
+        scope = Scope(model, blobs)
+        data = scope.data
+        steps = ls.similarity(data, between="steps")
+        assert torch.ones(1).device.type == "meta"
+    finally:
+        torch.set_default_device(None)
+    assert scope.failures == {}
+    assert set(model.made) == {"meta"}
+    assert data.drop_attrs().equals(plain.drop_attrs())
+    assert np.isfinite(steps.values).all()
+
+
+def test_the_caller_s_own_hooks_run_on_the_probe(small_model, blobs):
+    calls = []
+    handle = small_model[0].register_forward_hook(lambda *arguments: calls.append(1))
+    Scope(small_model, blobs)
+    assert calls
+    handle.remove()

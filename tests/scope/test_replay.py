@@ -150,6 +150,16 @@ def test_a_name_without_a_number_asks_for_steps():
         step_of("model/final.pt")
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_a_model_that_keeps_results_of_a_forward_pass_is_replayed(blobs):
+    model = nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 8)), nn.Linear(8, 3))
+    model(blobs[0])
+    kept = model[0].weight
+    data = replay(model, [model.state_dict()], blobs, steps=[0]).data
+    assert data["probe_loss"].equals(Scope(model, blobs).data["probe_loss"])
+    assert model[0].weight is kept
+
+
 def test_replay_is_exported():
     assert ls.replay is replay
     assert callable(read_state)

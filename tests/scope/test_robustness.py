@@ -152,6 +152,7 @@ def test_tables_that_were_growing_when_the_process_died_are_read(tmp_path):
     assert isinstance(array, zarr.Array)
     array.resize((128, *array.shape[1:]))
     assert ls.open(tmp_path).data["a"].values.tolist() == [1.0]
+    store.release()
     again = Store.at(tmp_path)
     again.append(1, {"one": xr.Dataset({"a": 2.0})})
     assert again.read()["a"].values.tolist() == [1.0, 2.0]

@@ -76,6 +76,16 @@ def test_similarities_in_the_record_are_those_of_the_activations(small_model, bl
     assert float(over_time.sel(step=0, other_step=30)) == pytest.approx(measured)
 
 
+@pytest.mark.parametrize("measure", ["cka", "svcca", "pwcca"])
+def test_similarities_to_the_final_state_carry_standard_errors(small_model, blobs, train, measure):
+    x, y = blobs
+    with Scope(small_model, blobs, at=schedules.at([0])) as scope:
+        train(small_model, x, y, 30, scope, lr=0.3)
+    error = scope.data[f"{measure}_to_final_standard_error"].sel(layer="2").values
+    assert 1e-3 < error[0] < 0.2
+    assert error[1] < 1e-5  # a state is like itself
+
+
 def test_an_unknown_similarity_is_refused(small_model, blobs):
     data = Scope(small_model, blobs).data
     with pytest.raises(InputError, match="'svcca'"):

@@ -68,6 +68,7 @@ def test_a_measurement_counts_only_once_its_step_is_written(tmp_path):
     assert isinstance(array, zarr.Array)
     array[1] = np.full(array.shape[1:], 99.0)
     assert Store.open(tmp_path).read()["size"].shape == (1, 2)
+    one.release()
     again = Store.at(tmp_path)
     again.append(5, measurement(5))
     assert again.read()["size"].values[1].tolist() == [5.0, 5.0]
@@ -139,6 +140,41 @@ def test_an_unwritable_place_is_refused_with_the_remedy(tmp_path):
         Store.at(tmp_path / "file" / "run")
 
 
+def test_a_file_cannot_be_a_store(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match=r"store is '.*file', which is a file: choose the name of a folder"):
+        Store.at(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["initial.safetensors", "report.html"])
+def test_files_that_are_not_ours_are_not_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(StoreError, match=rf"holds '{name}' but no record.* choose another folder"):
+        Store.at(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_folder_with_other_files_may_hold_a_record(tmp_path):
+    (tmp_path / "settings.yaml").write_text("mine")
+    Store.at(tmp_path).append(0, measurement(0))
+    assert (tmp_path / "settings.yaml").read_text() == "mine"
+    assert Store.at(tmp_path).steps().tolist() == [0]
+
+
+def test_a_reader_sees_what_is_noted_later(tmp_path):
+    writer = Store.at(tmp_path)
+    writer.append(0, measurement(0))
+    reader = record.open(tmp_path)
+    assert "failures" not in reader.data.attrs
+    writer.note(failures={"a": "step 0: ValueError: no"})
+    assert reader.data.attrs["failures"] == {"a": "step 0: ValueError: no"}
+    assert "a could not be measured" in reader.findings()[0].sentence
+    before = reader.data
+    assert reader.data is before
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
 def test_a_full_disk_is_told_in_one_sentence(tmp_path, monkeypatch):
     one = Store.at(tmp_path)
@@ -149,7 +185,7 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path, monkeypatch):
             return f.write(bytes(value.as_buffer_like()))
 
     monkeypatch.setattr("zarr.storage._local._put", full)
-    with pytest.raises(StoreError, match=r"No space left on device.*free some space"):
+    with pytest.raises(StoreError, match=r"No space left on device.*free some space or choose another folder"):
         one.append(1, measurement(1))
     monkeypatch.undo()
     assert Store.open(tmp_path).steps().tolist() == [0]

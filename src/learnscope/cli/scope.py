@@ -43,8 +43,10 @@ def demo(
         TimeRemainingColumn,
     )
 
+    from learnscope.demo.recipe import check_names
     from learnscope.demo.training import run
 
+    check_names(data, network)  # before a bar is drawn
     console = Console()
     folder = store or Path("runs") / f"demo-{data}-{network}-{seed}"
     columns = (

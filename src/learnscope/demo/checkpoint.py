@@ -43,12 +43,13 @@ def load(folder: Path, run: str, model: nn.Module, optimiser: torch.optim.SGD) -
     if not path.exists():
         return 0
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
+        metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dict
-    if metadata["run"] != run:
+    if metadata.get("run") != run:
+        other = f"the run {metadata['run']!r}" if "run" in metadata else f"another program's {NAME}"
         raise StoreError(
-            f"{str(folder)!r} holds the run {metadata['run']!r}, but {run!r} was asked for: choose another folder with "
-            "--store, or remove this one."
+            f"{str(folder)!r} holds {other}, but {run!r} was asked for: choose another folder with --store, or remove "
+            "this one."
         )
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     momenta = {int(k.removeprefix("momentum.")): v for k, v in tensors.items() if k.startswith("momentum.")}

@@ -43,3 +43,10 @@ def recipe_for(data: str) -> Recipe:
     if data not in RECIPES:
         raise InputError(f"there is no data set {data!r}: choose among {nearest_names(data, get_args(Data), most=4)}.")
     return RECIPES[data]
+
+
+def check_names(data: str, network: str) -> None:
+    """Raise, with the nearest names, unless there are a data set and a network of these names; nothing is loaded."""
+    recipe_for(data)
+    if network not in get_args(Network):
+        raise InputError(f"there is no network {network!r}: choose among {nearest_names(network, get_args(Network))}.")

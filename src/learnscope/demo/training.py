@@ -13,7 +13,7 @@ from torch import Tensor
 
 from learnscope.demo import checkpoint
 from learnscope.demo.interruption import interruptible
-from learnscope.demo.recipe import Recipe, recipe_for
+from learnscope.demo.recipe import Recipe, check_names, recipe_for
 from learnscope.distributions.images import Images, load_images
 from learnscope.networks.catalogue import build
 from learnscope.randomness import generator
@@ -62,7 +62,12 @@ def run(
         network: "cnn", "mlp" or "resnet".
         seed: seed of the weights and of the order of the images.
         watch: called after each step with the step, the number of steps and the training loss.
+
+    Raises:
+        InputError: if there is no such data set or network.
+        StoreError: if the folder holds another run, or another process records there.
     """
+    check_names(data, network)
     recipe, images = recipe_for(data), load_images(data)
     _, channels, height, width = images.x_train.shape
     weights = generator("demo", "weights", seed)
@@ -83,15 +88,19 @@ def run(
         start=begun,
         class_names=images.classes,
     )
-    with interruptible() as interrupted:
-        for step, batch in _batches(recipe, len(images.x_train), seed, first=begun):
-            loss = _train_step(model, optimiser, images, batch, _learning_rate(recipe, step, steps))
-            scope.step(loss=loss, learning_rate=optimiser.param_groups[0]["lr"])
-            watch(step, steps, float(loss.detach()))
-            if interrupted() or step % steps_per_epoch == 0:
-                checkpoint.save(folder, name, step, model, optimiser)
-            if interrupted():
-                break
+    try:
+        with interruptible() as interrupted:
+            for step, batch in _batches(recipe, len(images.x_train), seed, first=begun):
+                loss = _train_step(model, optimiser, images, batch, _learning_rate(recipe, step, steps))
+                scope.step(loss=loss, learning_rate=optimiser.param_groups[0]["lr"])
+                watch(step, steps, float(loss.detach()))
+                if interrupted() or step % steps_per_epoch == 0:
+                    checkpoint.save(folder, name, step, model, optimiser)
+                if interrupted():
+                    break
+    except BaseException:
+        scope.close(measure=False)
+        raise
     scope.close(measure=step == steps)
     return Outcome(scope.record, step, steps, images)
 

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from learnscope.observables.observable import Need, State, Task, variable
+from learnscope.observables.observable import Need, State, Task, current_parameters, variable
 
 SOURCE = "Chizat, Oyallon, Bach 2019 (arXiv:1812.07956)"
 
@@ -15,14 +15,14 @@ def relative_distance(weight: Tensor, initial: Tensor) -> Tensor:
     """Return ‖W - W₀‖ / ‖W₀‖ (Frobenius); infinite for a weight that left zero, NaN if it stayed there.
 
     Args:
-        weight: any shape and floating dtype; computed in float64.
+        weight: any shape and dtype; computed in float64, complex numbers as pairs of real ones.
         initial: the same shape.
 
     Examples:
         >>> float(relative_distance(torch.tensor([3.0, 4.0]), torch.tensor([3.0, 0.0])).round(decimals=6))
         1.333333
     """
-    return _norm(weight.double() - initial.double()) / _norm(initial.double())
+    return _norm(_real(weight) - _real(initial)) / _norm(_real(initial))
 
 
 def cosine(weight: Tensor, initial: Tensor) -> Tensor:
@@ -32,8 +32,12 @@ def cosine(weight: Tensor, initial: Tensor) -> Tensor:
         >>> float(cosine(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 1.0])))
         1.0
     """
-    a, b = weight.double().flatten(), initial.double().flatten()
+    a, b = _real(weight).flatten(), _real(initial).flatten()
     return (torch.dot(a, b) / (_norm(a) * _norm(b))).clamp(-1, 1)
+
+
+def _real(weight: Tensor) -> Tensor:
+    return (torch.view_as_real(weight.resolve_conj()) if weight.is_complex() else weight).double()
 
 
 def _norm(x: Tensor) -> Tensor:
@@ -57,10 +61,10 @@ class Movement:
     def measure(self, state: State) -> xr.Dataset:
         """Measure every parameter."""
         previous = state.previous_parameters
-        now, start = state.parameters, state.initial_parameters
+        now, start = current_parameters(state), state.initial_parameters
         names = [name for name, value in start.items() if value.numel()]
         updates = [
-            float("nan") if previous is None else float(_norm(now[name].double() - previous[name].double()))
+            float("nan") if previous is None else float(_norm(_real(now[name]) - _real(previous[name])))
             for name in names
         ]
         return xr.Dataset(
@@ -77,7 +81,7 @@ class Movement:
                     long_name="cosine between the weight and its initial value",
                 ),
                 "weight_norm": variable(
-                    [float(_norm(now[name].double())) for name in names],
+                    [float(_norm(_real(now[name]))) for name in names],
                     ["parameter"],
                     long_name="Frobenius norm of the weight",
                 ),

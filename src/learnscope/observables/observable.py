@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from learnscope.errors import InputError
 from learnscope.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -148,6 +149,23 @@ class Observable(Protocol):
     def measure(self, state: State) -> xr.Dataset:
         """Measure on one state."""
         ...
+
+
+def current_parameters(state: State) -> dict[str, Tensor]:
+    """Return the parameters that the network had at the start, as they are now; those that came later are left out.
+
+    Raises:
+        InputError: if one of them is gone or has another shape.
+    """
+    now = state.parameters
+    for name, initial in state.initial_parameters.items():
+        if name not in now or now[name].shape != initial.shape:
+            fate = f"has shape {list(now[name].shape)} instead of {list(initial.shape)}" if name in now else "is gone"
+            raise InputError(
+                f"the parameter {name!r} that the model had when the record began {fate}: record the changed model "
+                "with a new scope, in another folder."
+            )
+    return {name: now[name] for name in state.initial_parameters}
 
 
 def variable(

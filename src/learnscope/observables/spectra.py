@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from learnscope.observables.observable import Need, State, Task, variable
+from learnscope.observables.observable import Need, State, Task, current_parameters, variable
 
 
 def as_matrix(weight: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def singular_values(matrix: Tensor) -> Tensor:
     Values below about 1e-8 σ₁ are rounding noise, which is far under the rounding of float32 weights.
 
     Args:
-        matrix: [..., m, n], any floating dtype.
+        matrix: [..., m, n], any real or complex dtype.
 
     Returns:
         [..., min(m, n)] float64; all NaN where the matrix is not finite.
@@ -31,11 +31,11 @@ def singular_values(matrix: Tensor) -> Tensor:
         >>> singular_values(torch.diag(torch.tensor([1.0, 3.0, 2.0]))).round(decimals=6).tolist()
         [3.0, 2.0, 1.0]
     """
-    matrix = matrix.detach().double()
+    matrix = matrix.detach().to(torch.promote_types(matrix.dtype, torch.float64))
     finite = torch.isfinite(matrix).all(dim=-1).all(dim=-1)
     safe = torch.where(finite[..., None, None], matrix, torch.zeros((), dtype=matrix.dtype, device=matrix.device))
     tall = safe if safe.shape[-2] >= safe.shape[-1] else safe.mT
-    values = torch.linalg.eigvalsh(tall.mT @ tall).clamp(min=0).sqrt().flip(-1)
+    values = torch.linalg.eigvalsh(tall.mH @ tall).clamp(min=0).sqrt().flip(-1)
     return torch.where(finite[..., None], values, torch.nan)
 
 
@@ -81,7 +81,7 @@ class WeightSpectra:
 
     def measure(self, state: State) -> xr.Dataset:
         """Measure every weight with two or more dimensions."""
-        names = [name for name, value in state.parameters.items() if value.ndim >= 2 and value.numel()]
+        names = [name for name, value in current_parameters(state).items() if value.ndim >= 2 and value.numel()]
         spectra = [state.singular_values(name).cpu() for name in names]
         if not names:
             return xr.Dataset(coords={"weight": names})

@@ -67,6 +67,7 @@ def _facts(data: xr.Dataset) -> tuple[tuple[str, str], ...]:
         facts.append(("Probe", f"{data.sizes['example']:,} examples{_task(attrs)}"))
     if "layer" in data.sizes:
         facts.append(("Layers in view", f"{data.sizes['layer']:,}{_positions(attrs)}"))
+    facts.append(("Left out", "; ".join(f"{name}: {reason}" for name, reason in attrs.get("left_out", {}).items())))
     facts += [(f"Simpler model “{name}”", _fit(fit)) for name, fit in attrs.get("simple_models", {}).items()]
     facts += [(f"Could not measure “{name}”", str(error)) for name, error in attrs.get("failures", {}).items()]
     return tuple((term, text) for term, text in facts if text)

@@ -14,7 +14,9 @@ from learnscope.observables.units import UnitStatistics, merged, unit_statistics
 from learnscope.scope.forward import Forward
 from learnscope.scope.layers import Layer, Reduction, as_features, as_units, first_tensor
 
-CACHE = 16 * 2**20  # bytes: a chunk's largest output should stay in the cache until its statistics are taken
+# bytes of a chunk's largest output: it should stay in the cache until its statistics are taken, and in memory that
+# training has used before, for a page that is new to the process takes longer than what is computed on it
+CACHE = 2 * 2**20
 LEAST_CHUNK = 16
 WORKING_COPIES = 4  # outputs of the largest layer that live at once in a forward pass and its statistics
 
@@ -79,13 +81,8 @@ def capture(forward: Forward, layers: Sequence[Layer], reduction: Reduction, row
     The model must be undisturbed while this runs (see :mod:`learnscope.scope.isolation`).
     """
     parts: dict[str, list[tuple[Tensor, UnitStatistics]]] = {layer.name: [] for layer in layers}
-    outputs: list[Tensor] = []
-    n = forward.probe.n
     with _hooks(forward.model, layers, reduction, parts) as restart:
-        for start in range(0, n, rows):
-            restart()
-            outputs.append(forward(start, min(start + rows, n)).detach().clone())
-    captured = Captured(torch.cat(outputs))
+        captured = Captured(forward(0, forward.probe.n, rows, restart))
     for name, chunks in parts.items():
         captured.features[name] = torch.cat([features for features, _ in chunks])
         captured.units[name] = merged([statistics for _, statistics in chunks])

@@ -12,16 +12,23 @@ from torch import Tensor
 
 from learnscope.errors import InputError, nearest_names
 from learnscope.observables.canonical_correlation import Basis, basis_cka, pwcca, svcca
+from learnscope.observables.canonical_influence import pwcca_error, svcca_error
 from learnscope.observables.influence import cka_error
 from learnscope.observables.learning_time import class_learning_times, forgetting_events, learning_times
 from learnscope.observables.observable import variable
-from learnscope.scope.isolation import without_autocast
+from learnscope.scope.isolation import plainly
 
 Measure = Literal["cka", "svcca", "pwcca"]
-MEASURES: dict[str, tuple[Callable[[Basis, Basis], Tensor], str, str]] = {
+Comparison = Callable[[Basis, Basis], Tensor]
+MEASURES: dict[str, tuple[Comparison, str, str]] = {
     "cka": (basis_cka, "debiased linear CKA", "Kornblith et al. 2019 (arXiv:1905.00414); Nguyen et al. 2021"),
     "svcca": (svcca, "SVCCA", "Raghu et al. 2017 (arXiv:1706.05806)"),
     "pwcca": (pwcca, "PWCCA", "Morcos et al. 2018 (arXiv:1806.05759)"),
+}
+ERRORS: dict[str, tuple[Comparison, str]] = {
+    "cka": (cka_error, ""),
+    "svcca": (svcca_error, ", the principal components being given"),
+    "pwcca": (pwcca_error, ", the principal components being given"),
 }
 
 
@@ -29,9 +36,10 @@ def with_derived(measured: xr.Dataset) -> xr.Dataset:
     """Return the measured quantities together with those that hang on the whole history.
 
     Added where their ingredients are there: ``learning_time`` and ``forgetting_events`` by example,
-    ``class_learning_time`` by class, and ``<measure>_to_final`` by step and layer for CKA, SVCCA and PWCCA.
+    ``class_learning_time`` by class, and ``<measure>_to_final`` by step and layer for CKA, SVCCA and PWCCA, with
+    ``<measure>_to_final_standard_error``.
     """
-    with without_autocast():
+    with plainly():
         return measured.assign(_learning(measured)).assign(_similarity_to_final(measured))
 
 
@@ -69,27 +77,30 @@ def _learning(data: xr.Dataset) -> dict[str, xr.Variable]:
 def _similarity_to_final(data: xr.Dataset) -> dict[str, xr.Variable]:
     if "basis" not in data or not data.sizes["step"]:
         return {}
-    values = {name: np.full((data.sizes["step"], data.sizes["layer"]), np.nan) for name in MEASURES}
-    errors = np.full((data.sizes["step"], data.sizes["layer"]), np.nan)
+    shape = (data.sizes["step"], data.sizes["layer"])
+    values, errors = ({name: np.full(shape, np.nan) for name in MEASURES} for _ in range(2))
     for k in range(data.sizes["layer"]):
-        history = _bases(data.isel(layer=k))
-        for name, (function, _, _) in MEASURES.items():
-            values[name][:, k] = _against(function, history, -1)
-        errors[:, k] = _against(cka_error, history, -1)
-    similarities = {
-        f"{name}_to_final": variable(
+        history = _bases(data.isel(layer=k))  # of one layer at a time, for memory's sake
+        for name in MEASURES:
+            values[name][:, k] = _against(MEASURES[name][0], history, -1)
+            errors[name][:, k] = _against(ERRORS[name][0], history, -1)
+    variables: dict[str, xr.Variable] = {}
+    for name, (_, long_name, source) in MEASURES.items():
+        variables[f"{name}_to_final"] = variable(
             values[name],
             ["step", "layer"],
             long_name=f"similarity to the layer's own last measured state ({long_name})",
             source=source,
         )
-        for name, (_, long_name, source) in MEASURES.items()
-    }
-    error = variable(errors, ["step", "layer"], long_name="standard error of the similarity by CKA")
-    return similarities | {"cka_to_final_standard_error": error}
+        variables[f"{name}_to_final_standard_error"] = variable(
+            errors[name],
+            ["step", "layer"],
+            long_name=f"standard error of the similarity by {name.upper()}{ERRORS[name][1]}",
+        )
+    return variables
 
 
-def _against(function: Callable[[Basis, Basis], Tensor], stack: Basis, index: int) -> np.ndarray:
+def _against(function: Comparison, stack: Basis, index: int) -> np.ndarray:
     """Compare every basis of a stack with one of them; NaN where activations were not finite."""
     finite = torch.isfinite(stack.singular_values).all(-1)
     values = torch.full(finite.shape, torch.nan, dtype=torch.float64)
@@ -131,10 +142,11 @@ def similarity(
     along, outer = ("layer", "step") if between == "layers" else ("step", "layer")
     size = data.sizes[along]
     values = np.full((data.sizes[outer], size, size), np.nan)
-    for i in range(data.sizes[outer]):
-        stack = _bases(data.isel({outer: i}))
-        for j in range(size):
-            values[i, :, j] = _against(function, stack, j)
+    with plainly():
+        for i in range(data.sizes[outer]):
+            stack = _bases(data.isel({outer: i}))
+            for j in range(size):
+                values[i, :, j] = _against(function, stack, j)
     return xr.DataArray(
         values,
         dims=(outer, along, f"other_{along}"),

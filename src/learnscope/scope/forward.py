@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from learnscope.scope.isolation import undisturbed
-from learnscope.scope.probe import Inputs, Predict, Probe, check_outputs, mapped
+from learnscope.scope.probe import Predict, Probe, check_outputs, mapped, portions
 
 AGREEMENT = 1e-3
 
@@ -35,31 +36,48 @@ class Forward:
     predict: Predict
     channels_last: bool = False
 
-    def __call__(self, start: int, stop: int) -> Tensor:
-        """Return outputs [stop - start, outputs]; the model must be undisturbed meanwhile."""
-        # a copy, for a model may overwrite its input
-        rows = mapped(self.probe.rows(start, stop), torch.clone)
+    def __call__(
+        self, start: int, stop: int, rows: int | None = None, before: Callable[[], None] = lambda: None
+    ) -> Tensor:
+        """Return outputs [stop - start, outputs]; the model must be undisturbed meanwhile.
+
+        Args:
+            start: the first example.
+            stop: the example after the last.
+            rows: how many go through the model at once; by default all of them.
+            before: called before each such portion.
+        """
+        arguments = (start, stop, rows or stop - start, before)
         if not self.channels_last:
-            return check_outputs(self.predict(self.model, rows), self.probe, stop - start)
-        lent = {f"model.{k}": _inner_channels(v) for k, v in self.model.named_parameters() if v.ndim == 4}
-        outputs = functional_call(_Predicting(self.model, self.predict), lent, (mapped(rows, _inner_channels),))
-        return check_outputs(outputs, self.probe, stop - start)
+            return self._outputs(*arguments)
+        lent = {f"model.{name}": _copied(v, True) for name, v in self.model.named_parameters() if v.ndim == 4}
+        return functional_call(_Around(self.model, self._outputs), lent, arguments)
+
+    def _outputs(self, start: int, stop: int, rows: int, before: Callable[[], None]) -> Tensor:
+        outputs: list[Tensor] = []
+        for begin, end in portions(start, stop, rows):
+            before()
+            # a copy, for a model may overwrite its input
+            x = mapped(self.probe.rows(begin, end), lambda tensor: _copied(tensor, self.channels_last))
+            output = check_outputs(self.predict(self.model, x), self.probe, end - begin)
+            outputs.append(output.detach().clone())  # for a model may return the same buffer each time
+        return torch.cat(outputs)
 
 
-class _Predicting(nn.Module):
-    """A model together with how it is called, as one module whose parameters can be lent."""
+class _Around(nn.Module):
+    """A model and work that calls it, as one module, whose parameters can be lent for all of the work."""
 
-    def __init__(self, model: nn.Module, predict: Predict) -> None:
+    def __init__(self, model: nn.Module, work: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.model, self.predict = model, predict
+        self.model, self.work = model, work
 
-    def forward(self, x: Inputs) -> Any:
-        return self.predict(self.model, x)
+    def forward(self, *arguments: Any) -> Tensor:
+        return self.work(*arguments)
 
 
-def _inner_channels(x: Tensor) -> Tensor:
+def _copied(x: Tensor, inner_channels: bool) -> Tensor:
     # clone, for contiguous() leaves the strides of a single channel, which fit both orders, as they are
-    return x.clone(memory_format=torch.channels_last) if x.ndim == 4 else x
+    return x.clone(memory_format=torch.channels_last if inner_channels and x.ndim == 4 else torch.preserve_format)
 
 
 def fastest(model: nn.Module, probe: Probe, predict: Predict) -> Forward:

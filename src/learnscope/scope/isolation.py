@@ -6,10 +6,16 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+Kind = TypeVar("Kind")
+CPU = torch.device("cpu")
+_callers_device: ContextVar[torch.device | None] = ContextVar("_callers_device", default=None)
 
 
 def original_module(model: nn.Module) -> nn.Module:
@@ -20,11 +26,11 @@ def original_module(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """Compute beside the caller's work: no gradients, no autocast, and every global random state put back after.
+    """Compute beside the caller's work: no gradients, :func:`plainly`, and every global random state put back after.
 
     The random states are those of Python, NumPy, and torch on every device, also when an exception passes.
     """
-    with _random_states_kept(), torch.no_grad(), without_autocast():
+    with _random_states_kept(), torch.no_grad(), plainly():
         yield
 
 
@@ -32,21 +38,24 @@ def aside() -> Iterator[None]:
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluate the model in here, :func:`aside`; afterwards nothing about it has changed.
 
-    Inside: evaluation mode (set flag by flag, so that an overridden ``train`` method is not called), no compiled code,
-    and no fused attention path, both of which bypass the children that hooks are on. Put back, also when an exception
-    passes: every attribute of every module (its mode, counters, cached activations), the buffers and their values, and
-    the states of ``torch.Generator`` objects that a module holds. What a forward pass changes inside other objects that
-    a module holds is out of reach, and the caller's own hooks do run.
+    Inside: evaluation mode (set flag by flag, so that an overridden ``train`` method is not called), the caller's
+    default device, no compiled code, and no fused attention path, both of which bypass the children that hooks are on.
+    Put back, also when an exception passes: every attribute of every module (its mode, counters, cached activations),
+    the values of the dense tensors among buffers and attributes, and the states of ``torch.Generator`` objects that a
+    module holds. What a forward pass changes inside other objects that a module holds is out of reach, and the
+    caller's own hooks do run.
 
-    Cost: one copy of the buffers.
+    Cost: one copy of the buffers and of tensors that are plain attributes.
     """
     modules = list(model.modules())
     attributes = [(module, dict(vars(module)), dict(module._buffers)) for module in modules]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    held = [generator for module in modules for value in vars(module).values() for generator in _generators(value)]
-    states = [generator.get_state() for generator in held]
+    tensors = [tensor for tensor in (*model.buffers(), *held(model, Tensor)) if _is_state(tensor)]
+    values = [tensor.detach().clone() for tensor in tensors]
+    generators = list(held(model, torch.Generator))
+    states = [generator.get_state() for generator in generators]
     fused_attention = torch.backends.mha.get_fastpath_enabled()
-    with aside(), _eager():
+    device = _callers_device.get() or torch.get_default_device()
+    with aside(), _eager(), _new_tensors_on(device):
         try:
             for module in modules:
                 module.training = False
@@ -59,16 +68,30 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
                 vars(module).update(saved)
                 module._buffers.clear()
                 module._buffers.update(saved_buffers)
-            for buffer, value in buffers:
-                if not _same(buffer, value):
-                    buffer.resize_(value.shape).copy_(value)
-            for generator, state in zip(held, states, strict=True):
+            for tensor, value in zip(tensors, values, strict=True):
+                if not _same(tensor, value):
+                    tensor.resize_(value.shape).copy_(value)
+            for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
 
 
-def _generators(value: object) -> list[torch.Generator]:
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
-    return [part for part in parts if isinstance(part, torch.Generator)]
+def _is_state(tensor: Tensor) -> bool:
+    # recurrent layers list their parameters a second time
+    return tensor.layout == torch.strided and not isinstance(tensor, nn.Parameter)
+
+
+def held(model: nn.Module, kind: type[Kind]) -> Iterator[Kind]:
+    """Yield objects of a kind that modules hold as plain attributes, also inside lists, tuples and dicts.
+
+    Parameters, buffers and submodules are no plain attributes.
+    """
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if name in ("_parameters", "_buffers", "_modules"):
+                continue
+            values = value.values() if isinstance(value, dict) else value
+            parts = values if isinstance(value, (list, tuple, dict)) else [value]
+            yield from (part for part in parts if isinstance(part, kind))
 
 
 @contextmanager
@@ -81,8 +104,8 @@ def _eager() -> Iterator[None]:
         yield
 
 
-def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    # NaN counts as equal to itself, or a buffer that holds NaN would be written at every look
+def _same(a: Tensor, b: Tensor) -> bool:
+    # NaN counts as equal to itself, or a tensor that holds NaN would be written at every look
     return a.shape == b.shape and bool(torch.equal(a, b) or torch.isclose(a, b, 0, 0, equal_nan=True).all())
 
 
@@ -99,8 +122,27 @@ def _random_states_kept() -> Iterator[None]:
 
 
 @contextmanager
-def without_autocast() -> Iterator[None]:
-    """Compute in the dtype of the tensors, whatever mixed precision the caller trains in."""
+def plainly() -> Iterator[None]:
+    """Compute in the dtype of the tensors and make new ones on the CPU, whatever the caller's autocast and default."""
+    token = _callers_device.set(_callers_device.get() or torch.get_default_device())
+    try:
+        with _without_autocast(), _new_tensors_on(CPU):
+            yield
+    finally:
+        _callers_device.reset(token)
+
+
+@contextmanager
+def _new_tensors_on(device: torch.device) -> Iterator[None]:
+    if torch.get_default_device() == device:
+        yield  # entering a device costs every call of torch a little
+        return
+    with device:
+        yield
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
     with torch.autocast("cpu", enabled=False):
         if torch.cuda.is_available():
             with torch.autocast("cuda", enabled=False):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,20 @@ def mapped(x: Inputs, function: Callable[[Tensor], Tensor]) -> Inputs:
     return tuple(function(tensor) for tensor in x)
 
 
+def portions(start: int, stop: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Return the bounds of portions of at most ``rows`` examples, as equal as can be.
+
+    With ``rows`` from 3 none holds a single example, whose dimension a model that squeezes would drop.
+
+    Examples:
+        >>> list(portions(0, 9, 4))
+        [(0, 3), (3, 6), (6, 9)]
+    """
+    count = -(-(stop - start) // rows)
+    bounds = [start + (stop - start) * k // count for k in range(count + 1)]
+    return itertools.pairwise(bounds)
+
+
 def call(model: nn.Module, x: Inputs) -> Any:
     """Return model(x), model(*x) or model(**x), by the type of ``x``."""
     if isinstance(x, Tensor):
@@ -81,15 +96,19 @@ def call(model: nn.Module, x: Inputs) -> Any:
     return model(**x) if isinstance(x, Mapping) else model(*x)
 
 
-def as_probe(probe: Any) -> Probe:
+def as_probe(probe: Any, task: Task | None = None) -> Probe:
     """Check and convert what a user handed over as the probe.
 
     Args:
         probe: (x, y) with tensors or arrays, or x alone as a tensor, array or dict.
+        task: what the labels are; by default integers and booleans are classes and real numbers are targets, except
+            that real labels which are all 0 or 1 could be either and are refused.
 
     Raises:
-        InputError: if it is empty, of unequal lengths, or has labels of one class only.
+        InputError: if it is empty, of unequal lengths, or has labels of one class only, or that do not fit the task.
     """
+    if task not in (None, "classification", "regression"):
+        raise InputError(f"task is {task!r}, but there are 'classification' and 'regression'.")
     x, y = probe if isinstance(probe, (tuple, list)) and len(probe) == 2 else (probe, None)
     inputs = _as_inputs(x)
     labels = None if y is None else _as_tensor(y)
@@ -109,15 +128,36 @@ def as_probe(probe: Any) -> Probe:
             "good estimates several hundred."
         )
     if labels is not None:
-        labels = _checked_labels(labels)
+        labels = _checked_labels(labels, task)
     return Probe(inputs, labels)
 
 
-def _checked_labels(y: Tensor) -> Tensor:
-    if y.is_floating_point():
-        if not torch.isfinite(y).all():
-            raise InputError("the probe's targets hold NaN or infinite values: remove those examples.")
-        return y
+def _checked_labels(y: Tensor, task: Task | None) -> Tensor:
+    if y.is_complex():
+        raise InputError(f"the probe's labels are {y.dtype}: pass integer classes, or real targets.")
+    y = _of_task(y, task)
+    return y if y.is_floating_point() else _checked_classes(y)
+
+
+def _of_task(y: Tensor, task: Task | None) -> Tensor:
+    """Return real targets or integer classes, as the task says or, without one, as the dtype does."""
+    if not y.is_floating_point():
+        return y.to(torch.get_default_dtype()) if task == "regression" else y
+    if not torch.isfinite(y).all():
+        raise InputError("the probe's targets hold NaN or infinite values: remove those examples.")
+    if task == "classification":
+        if not (y == y.round()).all():
+            raise InputError("task is 'classification', but the probe's labels are not whole numbers: pass classes.")
+        return y.long()
+    if task is None and ((y == 0) | (y == 1)).all() and y.unique().numel() == 2:
+        raise InputError(
+            f"the probe's labels are zeros and ones of {y.dtype}, which may be classes or real targets: pass "
+            "task='classification' or task='regression'."
+        )
+    return y
+
+
+def _checked_classes(y: Tensor) -> Tensor:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -191,8 +231,14 @@ def check_outputs(outputs: Any, probe: Probe, rows: int) -> Tensor:
             f"the model returned a {type(outputs).__name__}, not a tensor: pass predict=lambda model, x: ..., a "
             "function that returns the tensor of outputs [n, outputs]."
         )
-    if outputs.ndim == 1:
-        outputs = outputs[:, None]
+    if outputs.is_complex():
+        raise InputError(
+            f"the model returned {outputs.dtype}, but outputs must be real: pass predict=, a function of (model, x) "
+            "that returns, say, their absolute values."
+        )
+    if outputs.ndim < 2:
+        # a model that squeezes its outputs drops the dimension of a single example as well
+        outputs = outputs.reshape(1, -1) if rows == 1 else outputs.reshape(-1, 1)
     if outputs.ndim != 2 or len(outputs) != rows:
         raise InputError(
             f"the model returned shape {list(outputs.shape)} for {rows} examples, but [n, outputs] is needed: pass "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from learnscope.errors import InputError
 from learnscope.findings import Finding, find
 from learnscope.report import write_report
 from learnscope.scope.derived import with_derived
-from learnscope.scope.store import Store
+from learnscope.scope.store import REPORT, Store
 
 
 class Record:
@@ -29,12 +30,11 @@ class Record:
     @property
     def data(self) -> xr.Dataset:
         """Everything measured so far and what follows from it; dims ``step``, ``layer``, ``example``, ..."""
-        steps = self.store.steps()
-        if self._data is None or len(steps) != self._data.sizes["step"]:
-            data = self.store.read()
-            attributes = self.store.attributes
-            data.attrs = {"run": self.store.name, **attributes}
-            self._data = with_derived(data)
+        attributes = {"run": self.store.name, **self.store.attributes}
+        if self._data is None or not np.array_equal(self.store.steps(), self._data["step"].values):
+            self._data = with_derived(self.store.read().assign_attrs(attributes))
+        elif self._data.attrs != attributes:  # a failure, which adds no step
+            self._data = self._data.assign_attrs(attributes)
         return self._data
 
     def findings(self) -> list[Finding]:
@@ -56,7 +56,7 @@ class Record:
             )
         if not len(self.store.steps()):
             raise InputError("nothing has been measured yet, so there is nothing to report: take at least one step.")
-        target = Path(path) if path is not None else (self.store.folder or Path()) / "report.html"
+        target = Path(path) if path is not None else (self.store.folder or Path()) / REPORT
         return write_report(self.data, self.findings(), target)
 
 

@@ -86,8 +86,7 @@ class Recorder:
         joined: dict[str, xr.Dataset] = {}
         for observable in waiting:
             with self._surviving(observable.name, snapshot.step):
-                whole = xr.concat(parts[observable.name], "layer", data_vars="minimal", join="exact")
-                joined[observable.name] = self._checked(observable.name, whole)
+                joined[observable.name] = self._checked(observable.name, _along_layers(parts[observable.name]))
         return joined
 
     def _whole(self, snapshot: Snapshot) -> dict[str, xr.Dataset]:
@@ -106,7 +105,8 @@ class Recorder:
             InputError: if it holds a quantity of another observable, or one of another kind than before, or a dimension
                 of another size.
         """
-        for name, array in dataset.data_vars.items():
+        for name in dataset.data_vars:
+            array = dataset.variables[name]  # without the coordinates, which take long to gather
             kind = (observable, array.dims, array.shape, array.dtype.kind)
             before = self._kinds.setdefault(str(name), kind)
             if before != kind:
@@ -151,3 +151,7 @@ def _dataset(measured: object) -> xr.Dataset:
             f"measure() returned a {type(measured).__name__}, but an observable returns an xarray.Dataset."
         )
     return measured
+
+
+def _along_layers(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    return parts[0] if len(parts) == 1 else xr.concat(parts, "layer", data_vars="minimal", join="exact")

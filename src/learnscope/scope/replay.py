@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from learnscope.errors import StoreError
-from learnscope.observables.observable import Observable
+from learnscope.observables.observable import Observable, Task
 from learnscope.observables.simple_models import Classifier
 from learnscope.scope.checkpoints import Checkpoints, in_order, load_into
-from learnscope.scope.isolation import original_module
-from learnscope.scope.layers import Selection
+from learnscope.scope.discovery import Selection
+from learnscope.scope.isolation import held, original_module
 from learnscope.scope.probe import Predict
 from learnscope.scope.record import Record
 from learnscope.scope.recorder import Recorder
@@ -38,6 +38,7 @@ def replay(
     simple_models: Mapping[str, Classifier | Tensor] | None = None,
     class_names: Sequence[str] | None = None,
     seed: int = 0,
+    task: Task | None = None,
     progress: bool = False,
 ) -> Record:
     """Measure a list of checkpoints; the record is the one that a live scope makes at the same steps.
@@ -61,6 +62,7 @@ def replay(
         simple_models: simpler models to compare with.
         class_names: names of the classes.
         seed: seed of the bootstrap resamples.
+        task: "classification" or "regression", for real labels of zeros and ones.
         progress: show a progress bar with an estimate of the time left.
 
     Raises:
@@ -76,7 +78,7 @@ def replay(
         ...        steps=[0, 50]).data["step"].values.tolist()
         [0, 50]
     """
-    copied = copy.deepcopy(original_module(model))
+    copied = _copied(original_module(model))
     ordered = in_order(checkpoints, steps)
     load_into(copied, ordered[0][1](), ordered[0][0])
     setup = prepare(
@@ -91,17 +93,27 @@ def replay(
         simple_models=simple_models,
         class_names=class_names,
         seed=seed,
+        task=task,
     )
     kept = Store.in_memory() if store is None else Store.at(store)
-    recorded = setup.attach(kept)
-    recorder = Recorder(setup.watched, setup.observables, kept, setup.initial_parameters)
-    waiting = [(step, load) for step, load in ordered if recorded is None or step > recorded]
-    for step, load in _shown(waiting, progress):
-        load_into(copied, load(), step)
-        recorder.measure(step, {})
-        if "store" in recorder.failures:
-            raise StoreError(recorder.failures["store"])
+    try:
+        recorded = setup.attach(kept)
+        recorder = Recorder(setup.watched, setup.observables, kept, setup.initial_parameters)
+        waiting = [(step, load) for step, load in ordered if recorded is None or step > recorded]
+        for step, load in _shown(waiting, progress):
+            load_into(copied, load(), step)
+            recorder.measure(step, {})
+            if "store" in recorder.failures:
+                raise StoreError(recorder.failures["store"])
+    finally:
+        kept.release()
     return Record(kept)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """Copy a model, also one that keeps results of its last forward pass, which torch does not copy."""
+    results = (tensor for tensor in held(model, Tensor) if not tensor.is_leaf)
+    return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in results})
 
 
 def _shown(waiting: list[Any], progress: bool) -> Iterable[Any]:

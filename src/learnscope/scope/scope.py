@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from learnscope.errors import InputError, StoreError
 from learnscope.findings import Finding
-from learnscope.observables.observable import Observable
+from learnscope.observables.observable import Observable, Task
 from learnscope.observables.simple_models import Classifier
 from learnscope.scope import schedules
-from learnscope.scope.layers import Selection
+from learnscope.scope.discovery import Selection
 from learnscope.scope.probe import Predict
 from learnscope.scope.record import Record
 from learnscope.scope.recorder import Recorder
@@ -31,21 +31,21 @@ class Scope:
 
     A first measurement is made at once, before any step; then call :meth:`step` after every optimiser step. The
     scope measures when its schedule says so, and once more at the end of the ``with`` block. Training with a scope
-    is bit-identical to training without it.
+    is bit-identical to training without it; forward hooks that you registered yourself do run on the probe too.
 
     Args:
         model: any module, compiled or not, in any mode; it is measured in evaluation mode and left as it was.
         probe: (x, y), or x alone: the fixed examples on which the network is watched, from a few hundred to a few
             thousand. ``x`` is a tensor, a tuple (called as model(*x)) or a dict (model(**x)); ``y`` holds integer
-            classes [n] or real targets [n] or [n, outputs]. Parts may be NumPy arrays.
+            classes [n] or real targets [n] or [n, outputs], see ``task``. Parts may be NumPy arrays.
         train: (x, y) on which simpler models are fitted; without it they are cross-fitted on the probe.
         observables: what to measure; by default everything in :func:`learnscope.observables.default`.
         at: a schedule, see ``learnscope.steps``; by default log-spaced with 8 measurements a decade.
         store: folder of the record. One that exists is continued after its last recorded step, or refused if it
-            belongs to another model, probe or choice of layers, or ends with other weights than the model has. By
-            default the record stays in memory.
+            belongs to another model, probe or choice of layers, or ends with other weights than the model has. Until
+            :meth:`close` no other scope can record there. By default the record stays in memory.
         layers: names, patterns ("block*"), or a predicate of (name, module); by default all leaf modules that change
-            the representation.
+            the representation. Those whose output has no row for each example are named in the record as left out.
         budget: bytes for activations at any one time, 1 GiB by default.
         predict: ``predict(model, x)`` returning the outputs [n, outputs], for models that return something else.
         positions: "mean" or "flatten": how the positions of convolutional and token activations are reduced.
@@ -55,6 +55,8 @@ class Scope:
         start: the step at which this process takes up training; by default the last one on record, whose weights the
             model must then have. Steps that are on record already are not measured again.
         seed: seed of the bootstrap resamples.
+        task: "classification" or "regression"; by default integer labels are classes and real ones are targets. Real
+            labels of zeros and ones could be either and need it.
 
     Raises:
         InputError: if probe, model, layers or schedule do not fit together; each message says what to do.
@@ -97,6 +99,7 @@ class Scope:
         class_names: Sequence[str] | None = None,
         start: int | None = None,
         seed: int = 0,
+        task: Task | None = None,
     ) -> None:
         setup = prepare(
             model,
@@ -110,15 +113,23 @@ class Scope:
             simple_models=simple_models,
             class_names=class_names,
             seed=seed,
+            task=task,
         )
         self.schedule = schedules.checked(at)
+        self._scalars: dict[str, float | Tensor] = {}
         self._store = Store.in_memory() if store is None else Store.at(store)
+        try:
+            self._begin(setup, start)
+        except BaseException:
+            self._store.release()
+            raise
+
+    def _begin(self, setup: Setup, start: int | None) -> None:
         recorded = setup.attach(self._store)
         self._recorder = Recorder(setup.watched, setup.observables, self._store, setup.initial_parameters)
         self._record = Record(self._store)
         self._last_recorded = recorded if recorded is not None else -1
         self._step = start if start is not None else max(self._last_recorded, 0)
-        self._scalars: dict[str, float | Tensor] = {}
         if recorded is not None:
             self._check_weights(setup, start)
         if recorded is None and self.schedule(self._step, {}):
@@ -156,9 +167,13 @@ class Scope:
             self._measure()
 
     def close(self, *, measure: bool = True) -> None:
-        """End the watch, with a last measurement of the final state unless ``measure`` is False."""
+        """End the watch, with a last measurement of the final state unless ``measure`` is False.
+
+        The store may then be recorded into by another scope, or by this one if it measures again.
+        """
         if measure:
             self.measure()
+        self._store.release()
 
     def _measure(self) -> None:
         self._recorder.measure(self._step, self._scalars)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,19 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learnscope.errors import InputError, StoreError
+from learnscope.errors import InputError, LearnscopeError, StoreError
 from learnscope.observables import default
-from learnscope.observables.observable import Observable, SimplePrediction
-from learnscope.observables.simple_models import Classifier, cross_fit, fit_and_predict, linear_classifier
+from learnscope.observables.observable import Observable, Task
+from learnscope.observables.simple_models import Classifier
 from learnscope.scope.capture import chunk_size, layer_groups
+from learnscope.scope.discovery import Selection, discover
 from learnscope.scope.forward import fastest
 from learnscope.scope.isolation import aside, original_module, undisturbed
-from learnscope.scope.layers import Selection, checked_reduction, discover
-from learnscope.scope.probe import Predict, Probe, as_probe, call, check_placement, tensors_of
+from learnscope.scope.layers import checked_reduction
+from learnscope.scope.probe import Predict, Probe, as_probe, call, check_placement
+from learnscope.scope.simpler import simple_predictions
 from learnscope.scope.snapshot import MOST_COMPONENTS, Watched
 from learnscope.scope.store import Store
 
-logger = logging.getLogger("learnscope")
 DEFAULT_BUDGET = 2**30
 LARGEST_KEPT_INPUT = 64 * 2**20  # bytes: inputs above this are not copied into the record
 
@@ -37,7 +38,8 @@ class Setup:
     observables: tuple[Observable, ...]
     initial_parameters: dict[str, Tensor]
     n_classes: int
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...]
+    left_out: dict[str, str]
 
     def attach(self, store: Store) -> int | None:
         """Make a new store this run's, or check that an old one is; return its last recorded step.
@@ -90,6 +92,7 @@ class Setup:
             "n_classes": self.n_classes,
             "class_names": list(self.class_names),
             "layer_layouts": {layer.name: layer.layout for layer in watched.layers},
+            "left_out": self.left_out,
             "positions": watched.reduction,
             "simple_models": {
                 p.name: {"fitted_on": p.fitted_on, "converged": p.converged} for p in watched.simple_predictions
@@ -113,7 +116,8 @@ class Setup:
 
 def weights_fingerprint(parameters: Mapping[str, Tensor]) -> float:
     """Return Σ k ‖W_k‖ over the parameters in order, in float64: equal for equal weights, hardly ever for others."""
-    norms = (float(torch.linalg.vector_norm(value.detach().double())) for value in parameters.values())
+    wide = (value.detach().to(torch.promote_types(value.dtype, torch.float64)) for value in parameters.values())
+    norms = (float(torch.linalg.vector_norm(value)) for value in wide)
     return sum(k * norm for k, norm in enumerate(norms, 1))
 
 
@@ -134,22 +138,23 @@ def prepare(
     simple_models: Mapping[str, Classifier | Tensor] | None,
     class_names: Sequence[str] | None,
     seed: int,
+    task: Task | None = None,
 ) -> Setup:
     """Check everything, find the layers, and fit the simpler models."""
     module = original_module(model)
-    examples = as_probe(probe)
+    examples = as_probe(probe, task)
     check_placement(module, examples)
-    watched, n_classes = _watched(module, examples, layers, budget, predict or call, positions, seed)
+    watched, n_classes, left_out = _watched(module, examples, layers, budget, predict or call, positions, seed)
     chosen = tuple(observables) if observables is not None else default(*_largest(watched))
     _check_names(chosen)
     if any(o.name == "simplicity" for o in chosen) and examples.task == "classification":
         with aside():
-            predictions = _simple_predictions(examples, train, simple_models, n_classes)
+            predictions = simple_predictions(examples, train, simple_models, n_classes)
         watched = replace(watched, simple_predictions=predictions)
         if not watched.simple_predictions:
             chosen = tuple(o for o in chosen if o.name != "simplicity")
     initial = {name: value.detach().clone() for name, value in module.named_parameters()}
-    return Setup(watched, chosen, initial, n_classes, _checked_names(class_names, n_classes))
+    return Setup(watched, chosen, initial, n_classes, _checked_names(class_names, n_classes), left_out)
 
 
 def _checked_names(names: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:
@@ -167,15 +172,32 @@ def _watched(
     predict: Predict,
     positions: str,
     seed: int,
-) -> tuple[Watched, int]:
+) -> tuple[Watched, int, dict[str, str]]:
     reduction = checked_reduction(positions)
-    forward = fastest(module, probe, predict)
-    with undisturbed(module):
-        width = forward(0, 2).shape[1]
-        found = discover(module, lambda examples: forward(0, examples), layers, reduction)
+    with _model_errors_explained():
+        forward = fastest(module, probe, predict)
+        with undisturbed(module):
+            width = forward(0, 2).shape[1]
+            found, left_out = discover(module, lambda examples: forward(0, examples), layers, reduction)
     chunk_size(found, budget, probe.n)
     layer_groups(found, budget, probe.n)
-    return Watched(forward, found, reduction, budget, seed), max(width, 2)
+    return Watched(forward, found, reduction, budget, seed), max(width, 2), left_out
+
+
+@contextmanager
+def _model_errors_explained() -> Iterator[None]:
+    """Turn what the model itself raises into a sentence with the remedy."""
+    try:
+        yield
+    except LearnscopeError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().split("\n")[0] or "no reason given").rstrip(".")
+        raise InputError(
+            f"the model raised {type(error).__name__} on the first 2 or 3 examples of the probe ({reason}), but it is "
+            "run on portions of any size: check the probe, or pass predict=, a function of (model, x) that calls the "
+            "model as it wants to be called and clears what it keeps from its last batch."
+        ) from error
 
 
 def _largest(watched: Watched) -> tuple[int, int]:
@@ -188,67 +210,3 @@ def _check_names(observables: Sequence[Observable]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"two observables are named {twice[0]!r}: give each its own name, for it names their results.")
-
-
-def _simple_predictions(
-    probe: Probe, train: Any, simple_models: Mapping[str, Classifier | Tensor] | None, n_classes: int
-) -> tuple[SimplePrediction, ...]:
-    if simple_models is None:
-        if not isinstance(probe.x, Tensor) or not probe.x.is_floating_point():
-            return ()  # a linear model of several inputs, or of token numbers, means nothing
-        simple_models = {"linear": linear_classifier()}
-    training = _checked_training(train, probe, n_classes)
-    predictions: list[SimplePrediction] = []
-    for name, model in simple_models.items():
-        if not isinstance(model, Tensor) and not _usable(probe, training):
-            logger.warning(
-                "%s could not be fitted, because inputs are not finite or too few of a class; left out", name
-            )
-            continue
-        predictions.append(_simple_prediction(name, model, probe, training))
-    return tuple(predictions)
-
-
-def _usable(probe: Probe, train: tuple[Tensor, Tensor] | None) -> bool:
-    assert probe.y is not None
-    inputs = [*tensors_of(probe.x), *([] if train is None else [train[0]])]
-    enough = train is not None or int(probe.y.bincount().max()) > 1
-    return enough and all(bool(torch.isfinite(x).all()) for x in inputs if x.is_floating_point())
-
-
-def _simple_prediction(
-    name: str, model: Classifier | Tensor, probe: Probe, train: tuple[Tensor, Tensor] | None
-) -> SimplePrediction:
-    assert probe.y is not None
-    if isinstance(model, Tensor):
-        if model.shape != (probe.n,) or model.is_floating_point():
-            raise InputError(
-                f"the predictions of {name!r} are {model.dtype} with shape {list(model.shape)}: hand over integer "
-                f"classes of the probe, [{probe.n}]."
-            )
-        return SimplePrediction(name, model.cpu().long(), True, "predictions that were handed over")
-    if not isinstance(probe.x, Tensor):
-        raise InputError(f"{name!r} cannot be fitted on several inputs: hand over its classes on the probe instead.")
-    if train is None:
-        return cross_fit(name, model, probe.x, probe.y)
-    return fit_and_predict(name, model, train, probe.x)
-
-
-def _checked_training(train: Any, probe: Probe, n_classes: int) -> tuple[Tensor, Tensor] | None:
-    if train is None:
-        return None
-    if not isinstance(train, (tuple, list)) or len(train) != 2:
-        raise InputError("train must be (x, y), the training inputs and their integer classes.")
-    x, y = (torch.as_tensor(part) for part in train)
-    if len(x) != len(y) or not len(x):
-        raise InputError(f"train has {len(x)} inputs and {len(y)} labels: they must be equal and not zero.")
-    if isinstance(probe.x, Tensor) and x.shape[1:] != probe.x.shape[1:]:
-        raise InputError(
-            f"train has inputs of shape {list(x.shape[1:])} but the probe {list(probe.x.shape[1:])}: prepare both "
-            "alike."
-        )
-    if y.is_floating_point() or y.ndim != 1 or int(y.min()) < 0 or int(y.max()) >= n_classes:
-        raise InputError(f"train's labels must be integer classes [n] in 0 to {n_classes - 1}, as the probe's are.")
-    if (y == y[0]).all():
-        raise InputError(f"train holds one class only ({int(y[0])}): hand over examples of every class.")
-    return x, y

@@ -8,12 +8,14 @@ Layout of ``<run>/record.zarr`` (Zarr format 3):
 - ``static/<name>``: what does not change with the step, such as the labels of the probe.
 - attributes: the format's version, the fingerprint of model and probe, coordinates, and failures.
 
-Single files are replaced atomically by Zarr. Initial parameters lie beside it in ``initial.safetensors``.
+Single files are replaced atomically by Zarr. Initial parameters lie beside it in ``initial.safetensors``, and
+``record.lock`` keeps a second writer out (:mod:`learnscope.scope.lock`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -27,20 +29,24 @@ from torch import Tensor
 from zarr.storage import LocalStore, MemoryStore
 
 from learnscope.errors import StoreError
+from learnscope.scope.lock import Lock
 from learnscope.scope.tables import Tables
 
 FORMAT = 1
 CAPACITY = 64
 RECORD = "record.zarr"
 INITIAL = "initial.safetensors"
+REPORT = "report.html"
+LOCK = "record.lock"
 
 
 class Store:
     """One run's record, in a folder or in memory."""
 
-    def __init__(self, folder: Path | None, group: zarr.Group) -> None:
+    def __init__(self, folder: Path | None, group: zarr.Group, lock: Lock | None = None) -> None:
         self.folder = folder
         self.group = group
+        self._lock = lock
         self._initial: dict[str, Tensor] | None = None
         self._tables: Tables | None = None
         self._committed: zarr.Array | None = None
@@ -53,17 +59,21 @@ class Store:
 
     @classmethod
     def at(cls, path: str | Path) -> Store:
-        """Return the store in a folder, made if it is not there yet.
+        """Return the store in a folder, made if it is not there yet, and keep other writers out until :meth:`release`.
 
         Raises:
-            StoreError: if the folder cannot be written, or holds a record of a newer format.
+            StoreError: if the folder cannot be written, is being recorded into by another scope, holds a record of a
+                newer format, or holds files that are not ours and would be overwritten.
         """
         folder = Path(path).expanduser().absolute()
-        if exists(folder):
-            return cls.open(folder, read_only=False)
+        _check_place(folder)
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            return cls(folder, _new_group(LocalStore(folder / RECORD)))
+            lock = Lock(folder / LOCK)
+            lock.acquire()
+            if not exists(folder):
+                return cls(folder, _new_group(LocalStore(folder / RECORD)), lock)
+        return cls(folder, cls.open(folder, read_only=False).group, lock)
 
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = True) -> Store:
@@ -98,12 +108,25 @@ class Store:
     @property
     def attributes(self) -> dict[str, Any]:
         """Everything that was noted about the run."""
-        return dict(self.group.attrs)
+        # read again, for another process may have added to them
+        return dict(zarr.open_group(self.group.store, mode="r").attrs)
 
     def note(self, **attributes: Any) -> None:
         """Add to what is noted about the run."""
         with _explained(self.folder):
+            self._lock_again()
             self.group.update_attributes(attributes)
+
+    def release(self) -> None:
+        """Let others write; the next measurement takes the lock again."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _lock_again(self) -> None:
+        if self._lock is not None and self._lock.acquire():
+            # another may have written meanwhile
+            self._tables = self._committed = self._measured = None
+            self.group = zarr.open_group(self.group.store, mode="r+")
 
     # -- what does not change -------------------------------------------------------------------------------------
 
@@ -152,8 +175,15 @@ class Store:
         with _explained(self.folder):
             if self.folder is not None and not exists(self.folder):
                 raise FileNotFoundError(2, "the folder has gone")
+            self._lock_again()
             if self._tables is None or self._measured is None:
-                self._tables, self._measured = Tables(self.group), len(self.steps())
+                steps = self.steps()
+                if len(steps) and step <= steps[-1]:
+                    raise StoreError(
+                        f"step {step} cannot follow step {steps[-1]}, which is on record in {self.name!r} already: "
+                        "another scope has recorded there meanwhile; choose another folder as store=."
+                    )
+                self._tables, self._measured = Tables(self.group), len(steps)
             committed = _array(self.group, "step") if self._committed is None else self._committed
             if self._measured >= committed.shape[0]:
                 self._tables.resize(2 * committed.shape[0])
@@ -186,6 +216,17 @@ def exists(folder: str | Path) -> bool:
     return (Path(folder) / RECORD / "zarr.json").exists()
 
 
+def _check_place(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"store is {str(folder)!r}, which is a file: choose the name of a folder, new or not.")
+    for name in (INITIAL, REPORT):
+        if not exists(folder) and (folder / name).exists():
+            raise StoreError(
+                f"the folder {str(folder)!r} holds {name!r} but no record, and it would be overwritten: choose another "
+                "folder as store=, or move that file away."
+            )
+
+
 def _new_group(store: LocalStore | MemoryStore) -> zarr.Group:
     group = zarr.open_group(store, mode="a", zarr_format=3, attributes={"learnscope_format": FORMAT})
     group.create_array("step", shape=(CAPACITY,), chunks=(1,), dtype="int64", fill_value=-1, dimension_names=["step"])
@@ -204,7 +245,8 @@ def _explained(folder: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        space = "free some space or " if error.errno == errno.ENOSPC else ""
         raise StoreError(
-            f"the record in {str(folder)!r} cannot be written ({error.strerror or error}): free some space or choose "
-            "another folder as store=; everything measured before is still there."
+            f"the record in {str(folder)!r} cannot be written ({error.strerror or error}): {space}choose another "
+            "folder as store=; everything measured before is still there."
         ) from error

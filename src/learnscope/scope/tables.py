@@ -163,10 +163,10 @@ def _merged(datasets: Iterable[xr.Dataset]) -> tuple[dict[str, xr.Variable], dic
     variables: dict[str, xr.Variable] = {}
     coords: dict[str, list[Any]] = {}
     for dataset in datasets:
-        for name, array in dataset.data_vars.items():
+        for name in dataset.data_vars:
             if str(name) in variables:
                 raise StoreError(f"two observables measure a quantity named {str(name)!r}: rename one of them.")
-            values = array.variable
+            values = dataset.variables[name]
             variables[str(name)] = values.astype(np.int8) if values.dtype == bool else values
         coords |= {str(dim): coordinate.values.tolist() for dim, coordinate in dataset.coords.items()}
     return variables, coords
