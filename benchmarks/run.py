@@ -15,7 +15,7 @@ from typing import TextIO
 
 HERE = Path(__file__).parent
 PEERS = HERE / ".environments" / "peers" / "bin" / "python"
-BENCHMARKS = ("two_nn", "cka", "svcca", "overhead")
+BENCHMARKS = ("two_nn", "cka", "svcca", "overhead", "sweep", "mixed_dynamics", "matrix_completion")
 
 
 def main() -> int:

@@ -22,8 +22,9 @@ const Draw = (() => {
       const steps = Look.stepPlaces(values);
       return { at: values.map(steps.place), say: (k) => `step ${Look.integer(values[k])}`, ...steps };
     }
-    if (scale === "names") return { at: values.map((_, k) => k), say: (k) => values[k] };
-    return { at: values || [], say: (k) => `${chart.x.name} ${Look.number(values[k])}` };
+    const place = (value) => value;
+    if (scale === "names") return { at: values.map((_, k) => k), say: (k) => values[k], place };
+    return { at: values || [], say: (k) => `${chart.x.name} ${Look.number(values[k])}`, place };
   }
 
   function lines(chart, choice, view, hidden) {
@@ -100,7 +101,7 @@ const Draw = (() => {
     };
     const marks = {
       type: "scatter", mode: "markers", x: view.marks.map((m) => x.place(m[0])), y: view.marks.map((m) => m[1]),
-      text: view.marks.map((m) => `${Look.plain(choice.y.values[m[1]])}<br>${view.markName} at step ${Look.integer(m[0])}`),
+      text: view.marks.map((m) => `${Look.plain(choice.y.values[m[1]])}<br>${view.markName} at ${chart.x.scale === "names" ? chart.x.values[m[0]] : `${chart.x.name} ${Look.number(m[0])}`}`),
       marker: { size: Math.min(8, 0.7 * row), color: "#ffffff", line: { color: "#1c2026", width: row > 10 ? 1.5 : 1 } }, hoverinfo: "text", showlegend: false,
     };
     return view.marks.length ? [heat, marks] : [heat];
