@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 FAILED, INTERRUPTED = 1, 130
+WIDTH = 140  # of tables in files and pipes
 TRACEBACKS = 3  # printed; all of them are in the store
 STYLES = {"reproduced": "green", "not reproduced": "bold red", "inconclusive": "yellow"}
 
@@ -220,7 +221,8 @@ def _styled(text: str) -> Any:
 def _console(*, errors: bool = False) -> Any:
     from rich.console import Console
 
-    return Console(stderr=errors)
+    console = Console(stderr=errors)
+    return console if console.is_terminal else Console(stderr=errors, width=max(console.width, WIDTH))
 
 
 @contextmanager
