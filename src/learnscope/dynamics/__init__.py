@@ -1,1 +1,1 @@
-"""How networks learn: gradient descent and flow, direct and in closed or reduced form, batched over independent networks."""
+"""How networks learn: gradient descent and flow, direct or in closed or reduced form, batched over many networks."""
