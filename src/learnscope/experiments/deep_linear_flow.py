@@ -28,7 +28,7 @@ from learnscope import laboratory
 from learnscope.dynamics.end_to_end import end_to_end_flow, preconditioned_gradient, two_layer_mode
 from learnscope.dynamics.gradient_descent import descend
 from learnscope.dynamics.stack import SquaredError
-from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_most
+from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_most, median_over_seeds
 from learnscope.networks.deep_linear import balanced_factors, factor_gradients, product
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, Series, category
 
@@ -231,7 +231,9 @@ def _growth_figure(data: xr.Dataset) -> Figure:
             (
                 Lines(
                     tuple(
-                        _line(data["strength"].sel(depth=N, scale=scale, mode=s), f"mode {k + 1}", category(k))
+                        median_over_seeds(
+                            data["strength"].sel(depth=N, scale=scale, mode=s), f"mode {k + 1}", category(k)
+                        )
                         for k, s in enumerate(MODES)
                     )
                 ),
@@ -261,7 +263,12 @@ def _descent_figure(data: xr.Dataset) -> Figure:
     choices = []
     for quantity, title in titles.items():
         lines = [
-            _line(data[quantity].sel(N=N, start=start), f"depth {N}, {start}", category(k), dashed=start != "balanced")
+            median_over_seeds(
+                data[quantity].sel(N=N, start=start),
+                f"depth {N}, {start}",
+                category(k),
+                "line" if start == "balanced" else "dashed",
+            )
             for k, N in enumerate(data["N"].values)
             for start in STARTS
         ]
@@ -281,11 +288,6 @@ def _descent_figure(data: xr.Dataset) -> Figure:
             Chart(Axis("learning rate", "learning rate η", "log", data["rate"].values), tuple(choices), starts=(0, 1)),
         ),
     )
-
-
-def _line(values: xr.DataArray, name: str, colour: str, *, dashed: bool = False) -> Series:
-    low, middle, high = (values.quantile(q, "seed").values for q in (0.0, 0.5, 1.0))
-    return Series(name, middle, colour, low=low, high=high, style="dashed" if dashed else "line")
 
 
 EXPERIMENT = Experiment(

@@ -27,9 +27,9 @@ from learnscope.distributions.designs import gaussian_design
 from learnscope.distributions.matrix_completion import low_rank_matrix, observed_entries
 from learnscope.dynamics.end_to_end import end_to_end_flow, factor_flow, two_layer_flow
 from learnscope.dynamics.least_squares import least_squares_flow
-from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_least, at_most, within
+from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_least, at_most, median_over_seeds, within
 from learnscope.networks.deep_linear import gaussian_factors, product
-from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, Series, category
+from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, category
 
 TIMES = torch.logspace(-2, 2, 80, dtype=torch.float64)  # of the regression
 LEVELS = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)  # of the loss above its least value
@@ -212,10 +212,17 @@ CLAIM = Claim(
 def figures(data: xr.Dataset) -> tuple[Figure, ...]:
     """Draw the losses of the regression, and how far the paths are apart."""
     losses = [
-        _line(data["excess"].sel(network=name).clip(1e-12), name, k) for k, name in enumerate(_names(data, "network"))
+        median_over_seeds(data["excess"].sel(network=name).clip(1e-12), name, category(k))
+        for k, name in enumerate(_names(data, "network"))
     ]
-    losses.append(_line(data["missing"].expand_dims(time=data["time"]), "narrow, predicted", 5))
-    paths = [_line(data["away"].sel(wide=name), name, k) for k, name in enumerate(_names(data, "wide")) if k]
+    losses.append(
+        median_over_seeds(data["missing"].expand_dims(time=data["time"]), "narrow, predicted", category(5), "dashed")
+    )
+    paths = [
+        median_over_seeds(data["away"].sel(wide=name), name, category(k))
+        for k, name in enumerate(_names(data, "wide"))
+        if k
+    ]
     loss = Axis("loss", "loss above the least, over that at the start", "log")
     distance = Axis("distance", "distance to the linear model, over the solution's size")
     time, level = (Axis(name, title, "log", data[name].values) for name, title in AXES.items())
@@ -243,11 +250,6 @@ def figures(data: xr.Dataset) -> tuple[Figure, ...]:
 
 def _names(data: xr.Dataset, dim: str) -> list[str]:
     return [str(name) for name in data[dim].values]
-
-
-def _line(values: xr.DataArray, name: str, k: int) -> Series:
-    low, middle, high = (values.quantile(q, "seed").values for q in (0.0, 0.5, 1.0))
-    return Series(name, middle, category(k), low=low, high=high, style="dashed" if k == 5 else "line")
 
 
 EXPERIMENT = Experiment(

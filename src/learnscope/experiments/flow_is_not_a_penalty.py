@@ -29,7 +29,7 @@ from learnscope import laboratory
 from learnscope.distributions.designs import gaussian_design
 from learnscope.dynamics.end_to_end import asymmetry_of_one_output, factor_flow, preconditioned_gradient
 from learnscope.dynamics.vector_fields import jacobian, work_along_circles
-from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_least, at_most, within
+from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_least, at_most, median_over_seeds, within
 from learnscope.networks.deep_linear import balanced_factors, product
 from learnscope.report.chart import Axis, Caption, Cells, Chart, Choice, ColourScale, Figure, Lines, Series, category
 
@@ -258,9 +258,19 @@ def _completion_figure(data: xr.Dataset) -> Figure:
         ("free entry", "size of the free entry", data["free_entry"]),
         ("loss", "loss L on the other three", loss),
     ):
-        lines = [_line(values.sel(determinant=sign), f"{sign} determinant", k) for k, sign in enumerate(SIGNS)]
+        lines = [
+            median_over_seeds(values.sel(determinant=sign), f"{sign} determinant", category(k))
+            for k, sign in enumerate(SIGNS)
+        ]
         if name == "free entry":
-            lines.append(_line((2 * loss.sel(determinant="positive")) ** -0.5, "1/√(2 L), positive determinant", 2))
+            lines.append(
+                median_over_seeds(
+                    (2 * loss.sel(determinant="positive")) ** -0.5,
+                    "1/√(2 L), positive determinant",
+                    category(2),
+                    "dashed",
+                )
+            )
         choices.append(Choice(name, Axis(name, title, "log"), (Lines(tuple(lines)),)))
     return Figure(
         "completion",
@@ -274,11 +284,6 @@ def _completion_figure(data: xr.Dataset) -> Figure:
         ),
         charts=(Chart(Axis("time", "time of the flow", "log", data["time"].values), tuple(choices), starts=(0, 1)),),
     )
-
-
-def _line(values: xr.DataArray, name: str, k: int) -> Series:
-    low, middle, high = (values.quantile(q, "seed").values for q in (0.0, 0.5, 1.0))
-    return Series(name, middle, category(k), low=low, high=high, style="dashed" if k == 2 else "line")
 
 
 EXPERIMENT = Experiment(

@@ -28,10 +28,10 @@ from learnscope import laboratory
 from learnscope.distributions.designs import gaussian_design
 from learnscope.distributions.matrix_completion import low_rank_matrix, observed_entries
 from learnscope.dynamics.end_to_end import factor_flow, two_layer_flow
-from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_least, within
+from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_least, median_over_seeds, within
 from learnscope.networks.deep_linear import product
 from learnscope.observables.spectra import effective_rank
-from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, Series, category
+from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, category
 
 SCALE_OF_THREE = 2.0  # σ of three layers; their kernel is about 2 σ⁴
 SHARES = torch.logspace(-3, 0, 40, dtype=torch.float64)  # of the time of a run
@@ -180,7 +180,10 @@ def figures(data: xr.Dataset) -> tuple[Figure, ...]:
 def _scales_figure(data: xr.Dataset) -> Figure:
     choices = []
     for name in ("test", "rank", "moved", "train"):
-        lines = [_line(data[name].sel(width=str(w)), f"{w} width", k) for k, w in enumerate(data["width"].values)]
+        lines = [
+            median_over_seeds(data[name].sel(width=str(w)), f"{w} width", category(k))
+            for k, w in enumerate(data["width"].values)
+        ]
         title = str(data[name].attrs["long_name"])
         axis = Axis(name, title, "linear" if name in ("test", "rank") else "log")
         choices.append(Choice(title.partition(",")[0], axis, (Lines(tuple(lines)),)))
@@ -204,7 +207,10 @@ def _spectra_figure(data: xr.Dataset) -> Figure:
     choices = []
     for end in data["end"].values:
         values = data["singular_value"].sel(end=end)
-        lines = [_line(values.sel(index=k), f"singular value {k + 1}", k) for k in range(values.sizes["index"])]
+        lines = [
+            median_over_seeds(values.sel(index=k), f"singular value {k + 1}", category(k))
+            for k in range(values.sizes["index"])
+        ]
         choices.append(Choice(f"{end} weights", Axis("singular value", "singular value of A"), (Lines(tuple(lines)),)))
     return Figure(
         "spectra",
@@ -218,11 +224,6 @@ def _spectra_figure(data: xr.Dataset) -> Figure:
         ),
         charts=(Chart(Axis("share", "share of the run", "log", data["share"].values), tuple(choices), starts=(0, 1)),),
     )
-
-
-def _line(values: xr.DataArray, name: str, k: int) -> Series:
-    low, middle, high = (values.quantile(q, "seed").values for q in (0.0, 0.5, 1.0))
-    return Series(name, middle, category(k), low=low, high=high)
 
 
 EXPERIMENT = Experiment(

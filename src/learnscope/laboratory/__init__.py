@@ -14,6 +14,7 @@ from learnscope.laboratory.catalogue import load, names
 from learnscope.laboratory.claims import Claim, Criterion
 from learnscope.laboratory.combine import combine, complete_seeds, places
 from learnscope.laboratory.compute import simulate
+from learnscope.laboratory.curves import SEEDS, median_over_seeds
 from learnscope.laboratory.encoding import decoded, encoded, unusable
 from learnscope.laboratory.experiment import Experiment
 from learnscope.laboratory.judge import ClaimVerdict, Judged, judge
@@ -23,6 +24,7 @@ from learnscope.laboratory.settings import Grid, Settings
 from learnscope.laboratory.sweep import Progress
 
 __all__ = [
+    "SEEDS",
     "Band",
     "Claim",
     "ClaimVerdict",
@@ -41,6 +43,7 @@ __all__ = [
     "grid",
     "judge",
     "load",
+    "median_over_seeds",
     "names",
     "open_run",
     "prepare",

@@ -1,0 +1,26 @@
+"""Curves of several seeds as one line with a band."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import xarray as xr
+
+from learnscope.report.chart import Series
+
+SEEDS = "Median over seeds, bands from the least to the largest."
+
+
+def median_over_seeds(
+    values: xr.DataArray, name: str, colour: str, style: Literal["line", "dashed", "faint"] = "line"
+) -> Series:
+    """Return the median over seeds as a line, with a band from the least to the largest; its caption says ``SEEDS``.
+
+    Args:
+        values: over ``seed`` and the dimension of the chart's x axis.
+        name: in the legend.
+        colour: from :func:`~learnscope.report.chart.category` or :func:`~learnscope.report.chart.depth`.
+        style: of the line.
+    """
+    low, middle, high = (values.quantile(q, "seed").values for q in (0.0, 0.5, 1.0))
+    return Series(name, middle, colour, low=low, high=high, style=style)
