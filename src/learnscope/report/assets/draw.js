@@ -95,7 +95,7 @@ const Draw = (() => {
     const shown = (v) => (v === null || (logarithmic && v <= 0) ? null : logarithmic ? Math.log10(v) : v);
     const heat = {
       type: "heatmap", x: chart.x.scale === "log" ? edges(x.at.map(Math.log10)).map((v) => 10 ** v) : edges(x.at), z: view.cells.map((row) => row.map(shown)), colorscale: Look.scale(),
-      zmin: shown(range[0]), zmax: shown(range[1]), showscale: Boolean(exported), hoverinfo: "text", xgap: 0, ygap: 1,
+      zmin: shown(range[0]), zmax: shown(range[1]), showscale: Boolean(exported), hoverinfo: "text", xgap: 0, ygap: row > 9 ? 1 : 0,
       colorbar: { title: { text: Look.plain(logarithmic ? `log10 of ${title}` : title) }, thickness: 10 },
       text: view.cells.map((row, r) => row.map((v, k) => `${Look.plain(choice.y.values[r])}<br>${x.say(k)}: ${Look.number(v)}`)),
     };
