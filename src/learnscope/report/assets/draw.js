@@ -179,7 +179,7 @@ const Draw = (() => {
       });
     }
     const shown = range && (scale === "log" ? range.map(Math.log10) : range);
-    const exponents = scale === "log" ? { exponentformat: "power", ...(range ? decades(range) : { dtick: "D2" }) } : { rangemode: "tozero" };
+    const exponents = scale === "log" ? { exponentformat: "power", ...(range ? decades(range) : spaced(view)) } : { rangemode: "tozero" };
     return axis(title, { type: scale === "log" ? "log" : "linear", ...exponents, showgrid: true, ...(shown ? { range: shown } : {}) });
   }
 
@@ -190,6 +190,13 @@ const Draw = (() => {
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const margin = 0.02 * (high - low) || 0.1;
     return [low - margin, high + margin];
+  }
+
+  // Ticks at 1, 2 and 5 times powers of ten, or, where the lines span more than three, at powers only, ten at most.
+  function spaced(view) {
+    const values = (view.series || []).flatMap((series) => [...series.y, ...(series.low || []), ...(series.high || [])]).filter((v) => v > 0);
+    const span = values.length ? Math.log10(values.reduce((a, b) => Math.max(a, b)) / values.reduce((a, b) => Math.min(a, b))) : 0;
+    return { dtick: span > 3 ? Math.ceil(span / 10) : "D2" };
   }
 
   // Ticks at powers of ten, or at 1, 2 and 5 times those where they are few.
