@@ -139,3 +139,8 @@ def test_simulating_leaves_the_global_random_state_and_threads_alone(experiment)
     simulate_all(experiment, experiment.settings(), seeds=2)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+def test_the_ends_of_an_interval_keep_the_precision_and_the_range_of_float64():
+    low, high = bounds(over_seeds(np.array([1e300, 1e300, 1e300]), seed=0))
+    assert low == high == 1e300

@@ -79,7 +79,7 @@ def test_a_store_in_memory_works_without_workers(experiment, memory_store):
     finished = run(experiment, store=memory_store, workers=0)
     assert finished.data["mean"].shape == (2, 5)
     assert finished.report().startswith("memory://")
-    assert b"reproduced" in finished.folder.read("claims.json")
+    assert finished.folder.read_json("claims.json")["claims"][0]["verdict"] == "reproduced"
 
 
 def test_a_store_in_memory_is_refused_for_workers(experiment, memory_store):

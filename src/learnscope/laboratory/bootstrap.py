@@ -72,5 +72,5 @@ def _estimate(
         converged=torch.tensor(n >= FEWEST_SEEDS and not np.isnan(value)),
         estimator=estimator,
         notes=notes,
-        bounds=(torch.tensor(float(ends[0])).double(), torch.tensor(float(ends[1])).double()),
+        bounds=(torch.tensor(float(ends[0]), dtype=torch.float64), torch.tensor(float(ends[1]), dtype=torch.float64)),
     )

@@ -9,6 +9,8 @@ from learnscope.kernels.tangent import reference, selected_parameters, tangent_k
 from learnscope.kernels.tangent.kernel import make_plan
 from learnscope.kernels.tangent.selection import Readout
 
+from .conftest import CASES
+
 METHODS = ["auto", "layerwise", "jacobian", "positions", "functional"]
 
 
@@ -73,8 +75,6 @@ def test_the_model_is_left_as_it_was(case):
 
 @pytest.mark.parametrize("name", ["called twice", "tied", "used elsewhere", "bare parameter", "recurrent"])
 def test_layers_that_are_not_proven_safe_take_the_general_path(name):
-    from tests.kernels.tangent.conftest import CASES
-
     make, shape = CASES[name]
     torch.manual_seed(0)
     model = make().double()
@@ -179,12 +179,12 @@ def test_the_least_budget_that_is_named_works(x):
 
 
 def test_outputs_that_are_not_a_tensor_are_refused(x):
-    class Two(nn.Linear):
-        def forward(self, x):
-            return {"logits": super().forward(x)}
+    class Two(nn.Sequential):
+        def forward(self, input):
+            return {"logits": super().forward(input)}
 
     with pytest.raises(InputError, match="the model returned a dict"):
-        tangent_kernel(Two(5, 2).double(), x)
+        tangent_kernel(Two(nn.Linear(5, 2)).double(), x)
 
 
 def test_nan_in_the_model_reaches_the_kernel_instead_of_vanishing(x):
