@@ -84,3 +84,11 @@ def test_a_file_that_does_not_run_is_one_sentence(tmp_path):
     (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
     with pytest.raises(InputError, match=r"broken.py' cannot be loaded \(ModuleNotFoundError"):
         load(str(tmp_path / "broken.py"))
+
+
+def test_an_edited_file_is_loaded_anew(tmp_path, page_code):
+    file = tmp_path / "mine.py"
+    file.write_text(page_code)
+    assert load(str(file)).title == "The mean of n"
+    file.write_text(page_code.replace("The mean of n", "Another title"))
+    assert load(str(file)).title == "Another title"

@@ -110,6 +110,7 @@ def run(
     prepared = [prepare(each, scale=scale, changes=values, seeds=seeds, store=store) for each in experiments]
     with _progress(f"{experiment.name}, {scale} scale", quiet=False) as watch:
         finished = run_all(prepared, workers=workers, scheduler=scheduler, watch=watch)
+    _leave_if_interrupted(finished)
     _print_verdicts(finished)
     for each in finished:
         if each.stored:
@@ -143,6 +144,7 @@ def verify(
     prepared = [prepare(experiment, scale=scale, seeds=seeds, store=store) for experiment in experiments]
     with _progress("Verifying", quiet=as_json) as watch:
         finished = run_all(prepared, workers=workers, scheduler=scheduler, watch=watch)
+    _leave_if_interrupted(finished)
     if as_json:
         found = {each.experiment.name: claims_json(each.verdicts, len(each.seeds), each.notes) for each in finished}
         typer.echo(json.dumps(found, indent=1))
@@ -151,7 +153,7 @@ def verify(
     _leave(finished)
 
 
-def _leave(finished: list[Run]) -> None:
+def _leave_if_interrupted(finished: list[Run]) -> None:
     progress = finished[0].progress
     if progress is not None and progress.interrupted:
         _console(errors=True).print(
@@ -159,6 +161,9 @@ def _leave(finished: list[Run]) -> None:
             "from there."
         )
         raise typer.Exit(INTERRUPTED)
+
+
+def _leave(finished: list[Run]) -> None:
     if not all(each.sound for each in finished):
         raise typer.Exit(FAILED)
 

@@ -33,9 +33,9 @@ def load(reference: str | Experiment) -> Experiment:
     if isinstance(reference, Experiment):
         return reference
     if reference.endswith(".py"):
-        return _from_file(str(Path(reference).expanduser().resolve()))
+        return _from_file(Path(reference).expanduser().resolve())
     if reference in (own := _own()):
-        return _from_file(str(own[reference]))
+        return _from_file(own[reference])
     if reference in _shipped():
         return _from_package(reference)
     raise InputError(
@@ -46,7 +46,8 @@ def load(reference: str | Experiment) -> Experiment:
 
 def code_of(experiment: Experiment) -> str:
     """Return a short name of the text of the file that defines an experiment, or "" if there is none."""
-    path = inspect.getsourcefile(experiment.simulate)
+    simulate = getattr(experiment.simulate, "func", experiment.simulate)  # of a functools.partial
+    path = inspect.getsourcefile(simulate)
     if path is None or not Path(path).is_file():
         return ""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
@@ -71,13 +72,18 @@ def _from_package(name: str) -> Experiment:
     return _record(module, name)
 
 
-@cache
-def _from_file(path: str) -> Experiment:
-    if not Path(path).is_file():
+def _from_file(path: Path) -> Experiment:
+    if not path.is_file():
         raise InputError(
-            f"there is no file {path!r}: name an experiment of the catalogue, or the path of a Python file."
+            f"there is no file {str(path)!r}: name an experiment of the catalogue, or the path of a Python file."
         )
-    name = f"learnscope_own_experiments.{Path(path).stem}"
+    return _from_content(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@cache
+def _from_content(path: str, digest: str) -> Experiment:
+    """Load a file; one that was edited has another digest, so it is loaded again."""
+    name = f"learnscope_own_experiments.{Path(path).stem}_{digest[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path!r} cannot be read as Python.")

@@ -21,7 +21,7 @@ from learnscope.laboratory.judge import ClaimVerdict, judge
 from learnscope.laboratory.points import grid, settings_key
 from learnscope.laboratory.provenance import add_session
 from learnscope.laboratory.settings import Settings
-from learnscope.laboratory.store import POINT, Folder, claim_folder, run_folder
+from learnscope.laboratory.store import POINT, SETTINGS, Folder, claim_folder, run_folder
 from learnscope.laboratory.summary import claims_json
 from learnscope.laboratory.sweep import Progress, Watch, sweep
 
@@ -127,8 +127,8 @@ class Run:
         old = sum(stored.facts.get("code", code) != code for stored in self.stored.values())
         if old:
             notes.append(
-                f"{old} of {there} results were computed by another version of the experiment's file; delete "
-                f"{self.folder.url!r} to compute them again."
+                f"{old} of {there} results were computed by another version of the experiment's file: if its "
+                f"simulation has changed since, delete {self.folder.url!r} to compute them again."
             )
         return tuple(notes)
 
@@ -236,6 +236,7 @@ def run_all(
                 "workers=0, or a store on a disk."
             )
         claim_folder(each.folder, each.experiment.name, each.settings.model_dump(mode="json"))
+        each.folder.remove_leftovers()
         missing = each.missing()
         if missing:
             add_session(each.folder, each.experiment, len(missing))
@@ -255,7 +256,7 @@ def open_run(url: str) -> Run:
         StoreError: if there is no run of an experiment.
     """
     folder = Folder(url)
-    stored = folder.read_json("settings.json")
+    stored = folder.read_json(SETTINGS)
     if stored is None or "experiment" not in stored:
         raise StoreError(f"{url!r} holds no run of an experiment: 'learnscope list' shows those that there are.")
     experiment = load(stored["experiment"])

@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import posixpath
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 from fsspec.core import url_to_fs
@@ -29,6 +32,8 @@ from fsspec.spec import AbstractFileSystem
 from learnscope.errors import StoreError
 
 POINT = ".safetensors"
+SETTINGS = "settings.json"
+LEFTOVER_SECONDS = 3600
 
 
 class Folder:
@@ -45,7 +50,8 @@ class Folder:
         return f"Folder({self.url!r})"
 
     def __getstate__(self) -> str:
-        return self.url
+        """Travel to other processes, which may have another working directory, with the whole path."""
+        return self.path if self._is_local else self.url
 
     def __setstate__(self, url: str) -> None:
         self.url = url
@@ -62,6 +68,10 @@ class Folder:
         """Whether other processes would not see what is written here."""
         protocol = self._place[0].protocol
         return "memory" in ((protocol,) if isinstance(protocol, str) else protocol)
+
+    @property
+    def _is_local(self) -> bool:
+        return "file" in self._place[0].protocol
 
     @property
     def path(self) -> str:
@@ -98,7 +108,7 @@ class Folder:
             system.makedirs(folder, exist_ok=True)
             self._made.add(folder)
         system.pipe_file(partial, content)
-        if "file" in system.protocol:
+        if self._is_local:
             os.replace(partial, final)  # noqa: PTH105 - system.mv copies where the target exists
         else:
             system.mv(partial, final)
@@ -123,7 +133,7 @@ class Folder:
         paths = {posixpath.join(root, folder, name): name for name in names}
         if not paths:
             return {}
-        if "file" in system.protocol:
+        if self._is_local:
             return {name: cast(bytes, system.cat_file(path)) for path, name in paths.items()}
         fetched = cast("dict[str, bytes]", system.cat(list(paths), on_error="omit"))
         return {paths[path]: content for path, content in fetched.items()}
@@ -142,6 +152,25 @@ class Folder:
         """Return whether a file is there, asking the file system anew."""
         system, root = self._place
         return system.exists(posixpath.join(root, name))
+
+    def must_exist(self) -> None:
+        """Check that this process sees the folder, which every run begins with its settings.
+
+        Raises:
+            StoreError: if it does not.
+        """
+        if not self.exists(SETTINGS):
+            raise StoreError(
+                f"{self.url!r} is not there on {platform.node()}: do not move it while it is written to, and where "
+                "workers run on several machines, choose a --store that all of them see."
+            )
+
+    def remove_leftovers(self) -> None:
+        """Remove half-written files that killed processes left behind; young ones may be somebody's work."""
+        if self._is_local:
+            for path in Path(self.path).glob("**/.*.partial"):
+                if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                    path.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -190,9 +219,9 @@ def claim_folder(folder: Folder, experiment: str, settings: Mapping[str, Any]) -
     Raises:
         StoreError: if it holds results of another experiment, or of other settings.
     """
-    stored = folder.read_json("settings.json")
+    stored = folder.read_json(SETTINGS)
     if stored is None:
-        folder.write_json("settings.json", {"experiment": experiment, "settings": dict(settings)})
+        folder.write_json(SETTINGS, {"experiment": experiment, "settings": dict(settings)})
         return
     known = stored.get("settings", {})
     differing = [name for name, value in settings.items() if name in known and known[name] != value]
