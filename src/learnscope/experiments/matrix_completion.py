@@ -30,11 +30,22 @@ from learnscope import laboratory
 from learnscope.distributions.matrix_completion import low_rank_matrix, observed_entries
 from learnscope.dynamics.gradient_descent import GroupRMSprop, SquaredError, descend, log_spaced_steps
 from learnscope.dynamics.nuclear_norm import complete
-from learnscope.laboratory import Claim, Criterion, Experiment, Grid, Point, at_least, at_most, within
+from learnscope.laboratory import (
+    SEEDS,
+    Claim,
+    Criterion,
+    Experiment,
+    Grid,
+    Point,
+    at_least,
+    at_most,
+    median_over_seeds,
+    within,
+)
 from learnscope.laboratory.claims import Measure
 from learnscope.networks.deep_linear import gaussian_factors, product
 from learnscope.observables.spectra import effective_rank
-from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, Series, category
+from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, category
 
 Style = Literal["line", "dashed"]
 
@@ -207,11 +218,16 @@ def _errors_figure(data: xr.Dataset) -> Figure:
         scales = data["scale"].values
         styles: tuple[tuple[float, Style], ...] = ((scales[SMALL], "line"), (scales[LARGE], "dashed"))
         lines = [
-            _line(chosen["test_error_at"].sel(depth=depth, scale=scale), f"{depth} factors, scale {scale:g}", k, style)
+            median_over_seeds(
+                chosen["test_error_at"].sel(depth=depth, scale=scale),
+                f"{depth} factors, scale {scale:g}",
+                category(k),
+                style,
+            )
             for k, depth in enumerate(data["depth"].values.tolist())
             for scale, style in styles
         ]
-        lines.append(_line(convex, "least nuclear norm", data.sizes["depth"], "dashed"))
+        lines.append(median_over_seeds(convex, "least nuclear norm", category(data.sizes["depth"]), "dashed"))
         choices.append(
             Choice(f"{n_train} entries seen", Axis("test error", "test error", "log"), (Lines(tuple(lines)),))
         )
@@ -238,7 +254,8 @@ def _values_figure(data: xr.Dataset) -> Figure:
             (
                 Lines(
                     tuple(
-                        _line(hardest.sel(depth=depth).isel(place=k), f"{k + 1}", k) for k in range(data.sizes["place"])
+                        median_over_seeds(hardest.sel(depth=depth).isel(place=k), f"{k + 1}", category(k))
+                        for k in range(data.sizes["place"])
                     )
                 ),
             ),
@@ -264,14 +281,6 @@ def _values_figure(data: xr.Dataset) -> Figure:
     )
 
 
-SEEDS = "Median over seeds, bands from the least to the largest."
-
-
-def _line(values: xr.DataArray, name: str, colour: int, style: Style = "line") -> Series:
-    low, middle, high = (values.quantile(q, "seed").values for q in (0.0, 0.5, 1.0))
-    return Series(name, middle, category(colour), low=low, high=high, style=style)
-
-
 EXPERIMENT = Experiment(
     name="matrix-completion",
     title="Depth completes matrices of low rank",
@@ -290,5 +299,5 @@ EXPERIMENT = Experiment(
     simulate=simulate,
     claims=(COMPLETION,),
     figures=figures,
-    seeds=10,
+    parts=("representation-cost",),
 )

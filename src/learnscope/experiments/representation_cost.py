@@ -34,7 +34,7 @@ from learnscope.dynamics.representation_cost import (
     representation_cost_coefficients,
     shifted_target,
 )
-from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_most, within
+from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_most, median_over_seeds, within
 from learnscope.laboratory.claims import Measure
 from learnscope.networks.deep_linear import gaussian_factors, product
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, Series, category
@@ -245,12 +245,12 @@ def figures(data: xr.Dataset) -> tuple[Figure, ...]:
     }
     exact = np.array([least(depth) for depth in depths.tolist()])
     drawn = (
-        _line(data["cost"], "with L2", category(0)),
+        median_over_seeds(data["cost"], "with L2", category(0)),
         Series("L Σ s_i^(2/L)", exact, category(2), style="dashed"),
         *(Series(name, values, category(k), style="faint") for k, (name, values) in enumerate(formulas.items(), 3)),
     )
     axis = Axis("cost", "sum of squared weights Σ‖W_l‖²")
-    free = (_line(data["free_cost"], "without L2", category(1)), *drawn[:2])
+    free = (median_over_seeds(data["free_cost"], "without L2", category(1)), *drawn[:2])
     return (
         Figure(
             "cost",
@@ -271,11 +271,6 @@ def figures(data: xr.Dataset) -> tuple[Figure, ...]:
             ),
         ),
     )
-
-
-def _line(values: xr.DataArray, name: str, colour: str) -> Series:
-    low, middle, high = (values.quantile(q, "seed").values for q in (0.0, 0.5, 1.0))
-    return Series(name, middle, colour, low=low, high=high)
 
 
 EXPERIMENT = Experiment(

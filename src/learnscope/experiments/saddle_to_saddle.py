@@ -21,7 +21,17 @@ from xarray.ufuncs import log
 
 from learnscope import laboratory
 from learnscope.dynamics.gradient_descent import SquaredError, descend, log_spaced_steps
-from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_least, at_most, within
+from learnscope.laboratory import (
+    SEEDS,
+    Claim,
+    Criterion,
+    Experiment,
+    Point,
+    at_least,
+    at_most,
+    median_over_seeds,
+    within,
+)
 from learnscope.laboratory.claims import Measure
 from learnscope.networks.deep_linear import factor_gradients, gaussian_factors, product
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, Series, category
@@ -231,9 +241,9 @@ def _staircase_figure(data: xr.Dataset, steps: Axis) -> Figure:
         Series(f"least loss of rank {r}", np.full(data.sizes["step"], level), category(7), style="faint")
         for r, level in enumerate(PLATEAUS.tolist())
     )
+    loss = Axis("loss", "loss ½ ‖A - T‖²", range=(0.0, 1.3 * float(PLATEAUS[0])))
     choices = tuple(
-        Choice(f"{depth} layers", Axis("loss", "loss ½ ‖A - T‖²"), (Lines((*_by_scale(data, depth, "loss"), *flat)),))
-        for depth in DEPTHS
+        Choice(f"{depth} layers", loss, (Lines((*_by_scale(data, depth, "loss"), *flat)),)) for depth in DEPTHS
     )
     return Figure(
         "staircase",
@@ -241,7 +251,8 @@ def _staircase_figure(data: xr.Dataset, steps: Axis) -> Figure:
         Caption(
             shows="Loss through training from weights of several scales, and the least loss of rank 0, 1 and 2. "
             + SEEDS,
-            look_for="Rests at the faint lines that last the longer the smaller the scale; none from large weights.",
+            look_for="Rests at the faint lines that last the longer the smaller the scale; none from large weights, which start "
+            "far above.",
             source="Jacot et al. 2022, figure 1",
         ),
         charts=(Chart(steps, choices, choice_name="Depth"),),
@@ -252,8 +263,11 @@ def _modes_figure(data: xr.Dataset, steps: Axis) -> Figure:
     choices = []
     for depth in DEPTHS:
         run = data.sel(depth=depth).isel(start=SMALLEST)
-        lines = [_line(run["singular_value"].isel(place=k), f"s_{k + 1}", k) for k in range(data.sizes["place"])]
-        lines.append(_line(run["gradient"], "norm of the gradient", 7))
+        lines = [
+            median_over_seeds(run["singular_value"].isel(place=k), f"s_{k + 1}", category(k))
+            for k in range(data.sizes["place"])
+        ]
+        lines.append(median_over_seeds(run["gradient"], "norm of the gradient", category(7)))
         axis = Axis("value", "singular value, norm of the gradient", "log", range=(1e-4, 20.0))
         choices.append(Choice(f"{depth} layers", axis, (Lines(tuple(lines)),)))
     return Figure(
@@ -268,18 +282,12 @@ def _modes_figure(data: xr.Dataset, steps: Axis) -> Figure:
     )
 
 
-SEEDS = "Median over seeds, bands from the least to the largest."
-
-
 def _by_scale(data: xr.Dataset, depth: int, name: str) -> tuple[Series, ...]:
     run = data.sel(depth=depth)
     scales = run["scale"].isel(seed=0).values.tolist()
-    return tuple(_line(run[name].isel(start=k), f"scale {scale:g}", k) for k, scale in enumerate(scales))
-
-
-def _line(values: xr.DataArray, name: str, colour: int) -> Series:
-    low, middle, high = (values.quantile(q, "seed").values for q in (0.0, 0.5, 1.0))
-    return Series(name, middle, category(colour), low=low, high=high)
+    return tuple(
+        median_over_seeds(run[name].isel(start=k), f"scale {scale:g}", category(k)) for k, scale in enumerate(scales)
+    )
 
 
 EXPERIMENT = Experiment(
@@ -296,5 +304,5 @@ EXPERIMENT = Experiment(
     simulate=simulate,
     claims=(STAIRCASE,),
     figures=figures,
-    seeds=10,
+    parts=("penalised-landscape",),
 )
