@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from learnscope.estimate import Estimate as Estimate
     from learnscope.findings import Finding as Finding
     from learnscope.findings import find as find
+    from learnscope.kernels.linearised import linearize as linearize
+    from learnscope.kernels.operator import TangentOperator as TangentOperator
+    from learnscope.kernels.tangent import tangent_kernel as tangent_kernel
     from learnscope.observables.canonical_correlation import principal_basis as principal_basis
     from learnscope.observables.canonical_correlation import pwcca as pwcca
     from learnscope.observables.canonical_correlation import svcca as svcca
@@ -45,6 +48,7 @@ _WHERE = {
     "Record": "learnscope.scope.record",
     "Scope": "learnscope.scope.scope",
     "Snapshot": "learnscope.scope.snapshot",
+    "TangentOperator": "learnscope.kernels.operator",
     "cka": "learnscope.observables.similarity",
     "cka_matrix": "learnscope.observables.similarity",
     "class_variance_ratio": "learnscope.observables.representation",
@@ -55,6 +59,7 @@ _WHERE = {
     "knn_accuracy": "learnscope.observables.probes",
     "laboratory": "learnscope.laboratory",
     "linear_probe_accuracy": "learnscope.observables.probes",
+    "linearize": "learnscope.kernels.linearised",
     "margins": "learnscope.observables.margins",
     "open": "learnscope.scope.record",
     "participation_ratio": "learnscope.observables.representation",
@@ -65,6 +70,7 @@ _WHERE = {
     "stable_rank": "learnscope.observables.spectra",
     "steps": "learnscope.scope.schedules",
     "svcca": "learnscope.observables.canonical_correlation",
+    "tangent_kernel": "learnscope.kernels.tangent",
 }
 
 # names that are also those of submodules reach the function or module that they stand for

@@ -251,8 +251,8 @@ def _staircase_figure(data: xr.Dataset, steps: Axis) -> Figure:
         Caption(
             shows="Loss through training from weights of several scales, and the least loss of rank 0, 1 and 2. "
             + SEEDS,
-            look_for="Rests at the faint lines that last the longer the smaller the scale; none from large weights, which start "
-            "far above.",
+            look_for="Rests at the faint lines that last the longer the smaller the scale; none from large weights, "
+            "which start far above.",
             source="Jacot et al. 2022, figure 1",
         ),
         charts=(Chart(steps, choices, choice_name="Depth"),),

@@ -119,6 +119,26 @@ def trained_norm(model):
     return model.eval()
 
 
+class Idle(nn.Module):
+    """A bare parameter beside a module that is never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.idle = nn.Parameter(torch.rand(5)), nn.Linear(5, 5)
+
+    def forward(self, x):
+        return (self.scale * x).tanh()
+
+
+class OnlyShared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Linear(5, 5)
+
+    def forward(self, x):
+        return self.shared(torch.tanh(self.shared(x)))
+
+
 CASES = {
     "mlp": (lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3)), (5,)),
     "no bias": (lambda: nn.Sequential(nn.Linear(5, 8, bias=False), nn.ReLU(), nn.Linear(8, 3, bias=False)), (5,)),
@@ -144,6 +164,8 @@ CASES = {
     ),
     "residual in place": (Residual, (5,)),
     "called twice": (CalledTwice, (5,)),
+    "only a shared module": (OnlyShared, (5,)),
+    "idle module": (Idle, (5,)),
     "tied": (Tied, (5,)),
     "used elsewhere": (UsedElsewhere, (5,)),
     "bare parameter": (Bare, (5,)),

@@ -63,6 +63,8 @@ def factors_of(model: nn.Module, x: Tensor, readout: Readout, structured: Struct
         scalars = readout(evaluated(model, x))
     once = {name: call for name, call in calls.items() if _once(call, len(x))}
     taps = [call.tap for call in once.values() if call.tap is not None]
+    if not taps:
+        return {}
     gradients = [_gradients(scalars[:, k], taps, last=k == scalars.shape[1] - 1) for k in range(scalars.shape[1])]
     found = {}
     for place, (name, call) in enumerate(once.items()):

@@ -37,7 +37,9 @@ def one_by_one(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[st
         with torch.enable_grad():
             scalars = readout(evaluated(model, example))[0]
         for k, scalar in enumerate(scalars):
-            found = torch.autograd.grad(scalar, wanted, retain_graph=k < len(scalars) - 1, allow_unused=True)
+            found: Sequence[Tensor | None] = [None] * len(wanted)
+            if scalar.requires_grad:
+                found = torch.autograd.grad(scalar, wanted, retain_graph=k < len(scalars) - 1, allow_unused=True)
             rows.append([torch.zeros_like(p) if g is None else g for p, g in zip(wanted, found, strict=True)])
     columns = zip(*rows, strict=True)
     return {

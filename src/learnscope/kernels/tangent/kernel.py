@@ -155,7 +155,7 @@ def tangent_kernel(
     """
     if method not in METHODS:
         raise InputError(f"method {method!r} is not known: choose one of {', '.join(METHODS)}.")
-    model, x1, x2 = _in_dtype(model, x1, x2, dtype)
+    model, x1, x2 = in_dtype(model, x1, x2, dtype)
     budget = DEFAULT_BUDGET if budget is None else budget
     plan = make_plan(model, x1, Readout(outputs), parameters, method)
     step = block_size(plan, budget)
@@ -245,7 +245,7 @@ def _prefixed(named: dict[str, Tensor]) -> dict[str, Tensor]:
     return {PARAMETER + name: each for name, each in named.items()}
 
 
-def _in_dtype(
+def in_dtype(
     model: nn.Module, x1: Tensor, x2: Tensor | None, dtype: torch.dtype | None
 ) -> tuple[nn.Module, Tensor, Tensor | None]:
     """Return a copy of the model, and inputs, in the dtype of the computation; the model itself if it is in it."""

@@ -1,0 +1,70 @@
+"""Norms of the gradient of each example: the diagonal of the tangent kernel, without the kernel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from learnscope.errors import BudgetError
+from learnscope.kernels.tangent.contraction import formed
+from learnscope.kernels.tangent.kernel import Plan, make_plan
+from learnscope.kernels.tangent.layers import Factors
+from learnscope.kernels.tangent.selection import Readout, Selected
+
+
+def squared_gradient_norms(model: nn.Module, x: Tensor, readout: Readout, parameters: Selected, budget: int) -> Tensor:
+    """Return Σ_k ‖∂f_k(x_n)/∂θ‖² of every example over its scalars, [n].
+
+    Layers that are proven to be sums of products of inputs X and output gradients G contribute
+    Σ_k ‖Σ_t X_t ⊗ G_kt‖²; that is Σ_ts (X_t · X_s)(Σ_k G_kt · G_ks), unless forming the sum over positions t first is
+    less work. All other parameters go through ``torch.func``.
+
+    Args:
+        model: the network, in the dtype of the computation.
+        x: [n, ...] inputs.
+        readout: which scalars.
+        parameters: of which parameters.
+        budget: bytes of memory.
+
+    Raises:
+        InputError: as :func:`learnscope.kernels.tangent_kernel`.
+        BudgetError: if the budget is too small for one example, with the least that works.
+
+    Cost: scalars forward-and-backward passes, and for each layer of a × b weights at t positions the smaller of
+        t² (a + scalars b) and scalars t a b multiplications an example.
+    """
+    plan = make_plan(model, x, readout, parameters, "layerwise")
+    block = plan.block(x[:1])
+    itemsize = next(model.parameters()).element_size()
+    least = plan.bytes_each + itemsize * max((_temporary(each) for each in block.factors.values()), default=0)
+    if least > budget:
+        raise BudgetError(f"budget={budget:,} bytes is too small for the gradients of one example: give {least:,}.")
+    return torch.cat([_norms_of(plan, few) for few in x.split(budget // least)])
+
+
+def _norms_of(plan: Plan, x: Tensor) -> Tensor:
+    block = plan.block(x)
+    parts = [_from_factors(each) for each in block.factors.values()]
+    parts += [each.flatten(1).square().sum(1) for each in block.jacobians.values()]
+    return torch.stack(parts).sum(0)
+
+
+def _from_factors(factors: Factors) -> Tensor:
+    if _by_positions(factors):
+        inputs = torch.einsum("ngta,ngsa->ngts", factors.inputs, factors.inputs)
+        gradients = torch.einsum("nkgtb,nkgsb->ngts", factors.gradients, factors.gradients)
+        return (inputs * gradients).sum((1, 2, 3))
+    return formed(factors).square().sum((1, 2))
+
+
+def _by_positions(factors: Factors) -> bool:
+    _, groups, positions, a = factors.inputs.shape
+    k, b = factors.gradients.shape[1], factors.gradients.shape[-1]
+    return positions * (a + k * b) <= k * a * b
+
+
+def _temporary(factors: Factors) -> int:
+    """Return how many numbers the way through a layer holds at once for one example."""
+    _, groups, positions, a = factors.inputs.shape
+    k, b = factors.gradients.shape[1], factors.gradients.shape[-1]
+    return 3 * groups * positions**2 if _by_positions(factors) else 2 * groups * k * a * b
