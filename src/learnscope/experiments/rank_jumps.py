@@ -244,7 +244,7 @@ def _shares_figure(data: xr.Dataset) -> Figure:
         charts=(
             Chart(
                 Axis("step", "steps", values=data["step"].values),
-                (Choice("share", Axis("share", "share of runs", range=(0.0, 1.0)), (Lines(tuple(lines)),)),),
+                (Choice("share", Axis("share", "share of runs", range=(-0.03, 1.05)), (Lines(tuple(lines)),)),),
             ),
         ),
     )
