@@ -1,6 +1,6 @@
 """SVCCA of a training history against its end, against the formulas of Raghu et al. 2017 pair by pair in NumPy.
 
-python benchmarks/svcca.py [--pairs 3 | --all]
+python benchmarks/svcca.py [--pairs 16]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import numpy as np
 import torch
 
-from learnscope.observables.canonical_correlation import principal_basis, svcca
+from learnscope.observables.canonical_correlation import Basis, principal_basis, svcca
 from timing import Timing, heading, largest_relative_difference, line, timed
 
 VARIANCE = 0.99
@@ -40,14 +40,10 @@ def history(checkpoints: int, layers: int, examples: int, units: int) -> list[li
     return states
 
 
-def ours(states: list[list[torch.Tensor]]) -> np.ndarray:
-    """Return SVCCA [checkpoint, layer] of every state with the last one, each decomposed once."""
-    final = [principal_basis(h, variance=VARIANCE) for h in states[-1]]
-    earlier = [
-        [svcca(principal_basis(h, variance=VARIANCE), end) for h, end in zip(state, final, strict=True)]
-        for state in states[:-1]
-    ]
-    return torch.stack([torch.stack(row) for row in [*earlier, [svcca(end, end) for end in final]]]).numpy()
+def ours(state: list[torch.Tensor], final: list[Basis] | None) -> tuple[list[float], list[Basis]]:
+    """Return SVCCA [layer] of a state with the final one, which it is itself if there is none, and its bases."""
+    bases = [principal_basis(h, variance=VARIANCE) for h in state]
+    return [float(svcca(basis, end)) for basis, end in zip(bases, final or bases, strict=True)], bases
 
 
 def truncated(h: np.ndarray) -> np.ndarray:
@@ -80,32 +76,34 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--units", type=int, default=500)
     parser.add_argument("--examples", type=int, default=10000)
-    parser.add_argument("--pairs", type=int, default=4, help="pairs to measure the formulas on")
-    parser.add_argument("--all", action="store_true", help="measure the formulas on all pairs")
+    parser.add_argument("--pairs", type=int, default=16, help="pairs to measure the formulas on, layers in turn")
     options = parser.parse_args()
     heading()
     states = history(options.checkpoints, options.layers, options.examples, options.units)
-    print("components kept at the end:", [len(principal_basis(h).singular_values) for h in states[-1]])
-    measured = timed(lambda: ours(states), 1)
-    pairs = [(t, layer) for t in range(options.checkpoints) for layer in range(options.layers)]
-    chosen = pairs if options.all else pairs[:: max(1, len(pairs) // options.pairs)][: options.pairs]
-    arrays = {(t, layer): states[t][layer].double().numpy() for t, layer in {*chosen, *pairs[-options.layers :]}}
-    last = options.checkpoints - 1
-    peer = timed(lambda: [pairwise(arrays[t, layer], arrays[last, layer]) for t, layer in chosen], 1)
-    scale = len(pairs) / len(chosen)
-    total = Timing(peer.wall * scale, peer.processor * scale, peer.result)
-    difference = largest_relative_difference([measured.result[pair] for pair in chosen], peer.result)
+    final = None
+    walls, processors, values, peers, theirs = [], [], [], [], []
+    for t, state in enumerate(reversed(states)):
+        measured = timed(lambda state=state, final=final: ours(state, final), 1)
+        if final is None:
+            final = measured.result[1]
+            print("components kept at the end:", [len(basis.singular_values) for basis in final])
+        walls.append(measured.wall)
+        processors.append(measured.processor)
+        # Pairs of the formulas in between, so that other work on the machine hits both.
+        for i in range(t * options.pairs // len(states), (t + 1) * options.pairs // len(states)):
+            layer = i % options.layers
+            a, b = (each[layer].double().numpy() for each in (state, states[-1]))
+            peers.append(timed(lambda a=a, b=b: pairwise(a, b), 1))
+            values.append(measured.result[0][layer])
+            theirs.append(peers[-1].result)
+    scale = options.checkpoints * options.layers / len(peers)
     line(
         f"{options.checkpoints} x {options.layers} states, {options.units} units, {options.examples} examples",
-        measured,
-        total,
-        difference,
+        Timing(sum(walls), sum(processors), values),
+        Timing(scale * sum(peer.wall for peer in peers), scale * sum(peer.processor for peer in peers), theirs),
+        largest_relative_difference(values, theirs),
     )
-    if scale > 1:
-        print(
-            f"theirs is extrapolated from {len(chosen)} of {len(pairs)} pairs, {peer.wall:.1f} s; --all measures them "
-            "all"
-        )
+    print(f"theirs is {scale:g} times what {len(peers)} pairs took, as many of each layer")
 
 
 if __name__ == "__main__":

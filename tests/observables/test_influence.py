@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from learnscope.observables.canonical_correlation import basis_cka, principal_basis
-from learnscope.observables.influence import cka_error, class_variance_ratio_error, participation_ratio_error
+from learnscope.observables.influence import cka_error, class_variance_ratio_and_error, participation_ratio_and_error
+from learnscope.observables.reference import representation as reference
 from learnscope.observables.representation import class_variance_ratio, participation_ratio
 
 REPEATS, N = 300, 400
@@ -16,15 +17,18 @@ def draws(dim, seed=0):
     return [torch.randn(N, dim, generator=g, dtype=torch.float64) * scales for _ in range(REPEATS)]
 
 
+def numbers(parts):
+    return [float(part) for part in parts]
+
+
 def spread(values):
     return float(torch.stack(list(values)).std())
 
 
 def test_participation_ratio():
     samples = draws(6)
-    assert float(participation_ratio_error(samples[0])) == pytest.approx(
-        spread(map(participation_ratio, samples)), rel=0.2
-    )
+    _, error = participation_ratio_and_error(samples[0])
+    assert float(error) == pytest.approx(spread(map(participation_ratio, samples)), rel=0.2)
 
 
 def test_participation_ratio_with_more_features_than_examples_takes_the_other_road():
@@ -32,7 +36,9 @@ def test_participation_ratio_with_more_features_than_examples_takes_the_other_ro
     padded = torch.cat([h, h, h])
     narrow = torch.linalg.svd(padded - padded.mean(0), full_matrices=False)
     rotated = narrow.U * narrow.S
-    assert float(participation_ratio_error(padded)) == pytest.approx(float(participation_ratio_error(rotated[:, :8])))
+    assert numbers(participation_ratio_and_error(padded)) == pytest.approx(
+        numbers(participation_ratio_and_error(rotated[:, :8]))
+    )
 
 
 def test_class_variance_ratio():
@@ -44,7 +50,7 @@ def test_class_variance_ratio():
         return h + centres[labels], labels
 
     samples = [sample(h, k) for k, h in enumerate(draws(5))]
-    error = class_variance_ratio_error(*samples[0])
+    _, error = class_variance_ratio_and_error(*samples[0])
     assert float(error) == pytest.approx(spread(class_variance_ratio(h, labels) for h, labels in samples), rel=0.2)
 
 
@@ -60,10 +66,39 @@ def test_cka():
 
 def test_errors_of_what_is_undefined_are_nan():
     constant = torch.ones(10, 3)
-    assert bool(participation_ratio_error(constant).isnan())
-    assert bool(class_variance_ratio_error(constant, torch.arange(10) % 2).isnan())
+    for part in (
+        *participation_ratio_and_error(constant),
+        *class_variance_ratio_and_error(constant, torch.arange(10) % 2),
+        *class_variance_ratio_and_error(torch.arange(10.0)[:, None], torch.zeros(10, dtype=torch.int64)),
+    ):
+        assert bool(part.isnan())
 
 
-def test_huge_means_do_not_matter():
-    h = draws(4)[0]
-    assert float(participation_ratio_error(h + 1e6)) == pytest.approx(float(participation_ratio_error(h)), rel=1e-6)
+@pytest.mark.parametrize("offset", [1e6, -1e6])
+def test_huge_means_do_not_matter(offset):
+    h, y = draws(4)[0], torch.arange(N) % 3
+    assert numbers(participation_ratio_and_error(h + offset)) == pytest.approx(
+        numbers(participation_ratio_and_error(h)), rel=1e-6
+    )
+    assert numbers(class_variance_ratio_and_error(h + offset, y)) == pytest.approx(
+        numbers(class_variance_ratio_and_error(h, y)), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize(("n", "d"), [(40, 7), (7, 40)])
+def test_the_ratios_are_those_of_their_definitions(n, d, dtype):
+    h = torch.randn(n, d, generator=torch.Generator().manual_seed(0)).relu().to(dtype)
+    y = torch.arange(n) % 3
+    assert float(participation_ratio_and_error(h)[0]) == pytest.approx(
+        float(reference.participation_ratio(h.double())), rel=1e-5
+    )
+    assert float(class_variance_ratio_and_error(h, y)[0]) == pytest.approx(
+        float(reference.class_variance_ratio(h.double(), y)), rel=1e-10
+    )
+
+
+def test_errors_in_float32_are_those_in_float64():
+    h = torch.randn(200, 30, generator=torch.Generator().manual_seed(0)).relu()
+    single, double = participation_ratio_and_error(h), participation_ratio_and_error(h.double())
+    assert numbers(single) == pytest.approx(numbers(double), rel=1e-5)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from learnscope.errors import BudgetError, InputError
 from learnscope.observables import neighbours as module
-from learnscope.observables import screening
+from learnscope.observables import screening, sketches
+from learnscope.observables.candidates import at_most
 from learnscope.observables.neighbours import nearest_neighbours
 from learnscope.observables.reference import neighbours as reference
 from learnscope.randomness import generator
@@ -103,13 +104,13 @@ def test_squares_neither_overflow_nor_vanish(scale):
     assert torch.equal(scaled.indices, plain.indices)
 
 
-@pytest.mark.parametrize("direct", [0, 2])
+@pytest.mark.parametrize("alone", [0, 1, 16])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("noise", [0.0, 1e-3, 1.0])
-def test_a_sketch_of_many_features_is_exact_too(noise, dtype, direct, monkeypatch):
-    """From data that a sketch tells apart to data that it fails on."""
-    monkeypatch.setattr(module, "TRIAL", 9)
-    monkeypatch.setattr(module, "DIRECT", direct)
+def test_sketches_of_many_features_are_exact_too(noise, dtype, alone, monkeypatch):
+    """From data that a sketch tells apart to data that it fails on, and whatever products of pairs cost."""
+    monkeypatch.setattr(sketches, "TRIAL", 9)
+    monkeypatch.setattr(sketches, "ALONE", alone)
     h = curve(150, 400) + noise * torch.randn(150, 400, generator=random) + 3
     h = torch.cat([h, h[:3]]).to(dtype)
     found = nearest_neighbours(h, 4)
@@ -118,12 +119,15 @@ def test_a_sketch_of_many_features_is_exact_too(noise, dtype, direct, monkeypatc
     assert torch.equal(found.indices, indices)
 
 
-def test_a_sketch_bounds_distances_from_below():
-    x = torch.randn(150, 300, generator=random) * torch.logspace(0, -3, 300)
-    directions = screening.leading_directions(x)[0][:, :100]
-    exact, lower = (torch.cdist(each.double(), each.double()).square() for each in (x, screening.sketch(x, directions)))
-    assert (lower <= exact + 1e-5 * exact.max()).all()
-    assert float(lower.sum() / exact.sum()) > 0.9
+@pytest.mark.parametrize("r", [16, 128])
+def test_a_sketch_bounds_distances_from_below(r):
+    x = torch.randn(150, 400, generator=random) * torch.logspace(0, -3, 400)
+    exact = screening.screen(x)
+    sketch = sketches.sketch(exact, sketches._projected(x, sketches.leading_directions(x))[:, :r])
+    distances, lower = (torch.cdist(each.double(), each.double()).square() for each in (x, sketch.points))
+    norms = x.double().norm(dim=1)
+    assert (lower <= distances + sketch.slack * (norms + norms[:, None]).square()).all()
+    assert float(lower.sum() / distances.sum()) > (0.9 if r == 128 else 0.3)
 
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(0, 2**31))
@@ -131,16 +135,21 @@ def test_a_sketch_bounds_distances_from_below():
 def test_thresholds_leave_at_least_k(n, k, seed):
     x = torch.randn(n + k, 3, generator=torch.Generator().manual_seed(seed))
     rows = torch.arange(0, n + k, 3)
-    tile = screening.half_distances(screening.screen(x), rows)
+    screen = screening.screen(x)
+    tile = screening.half_distances(screening.evened(screen), rows)
     expected = (torch.cdist(x[rows].double(), x.double()).square() - x[rows].double().square().sum(1)[:, None]) / 2
     expected[torch.arange(len(rows)), rows] = torch.inf
     torch.testing.assert_close(tile[:, : n + k].double(), expected, rtol=1e-4, atol=1e-4)
+    assert (tile[:, n + k :] == torch.inf).all()
     limit = screening.kth_smallest(tile, k)
     assert torch.isfinite(limit).all()
-    found, columns = screening.at_most(tile, limit)
-    assert int(found.bincount().min()) >= k
-    assert (tile[found, columns] <= limit[found]).all()
-    assert len(found) == int((tile <= limit[:, None]).sum())
+    found = at_most(tile, limit)
+    assert int(found.counts.min()) >= k
+    values = screening.half_distances_of_pairs(screen, rows, found)
+    torch.testing.assert_close(
+        values, tile[found.spread(torch.arange(len(rows))), found.examples], rtol=1e-4, atol=1e-4
+    )
+    assert len(found.examples) == int((tile <= limit[:, None]).sum())
     few = screening.small_ones(tile, k)
     assert all(len(set(row)) == k for row in few.tolist())
     assert torch.equal(tile.gather(1, few).amax(dim=1), limit)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnscope.observables.reference import spectra as reference
-from learnscope.observables.spectra import as_matrix, effective_rank, singular_values, stable_rank
+from learnscope.observables.spectra import as_matrix, effective_rank, gram, singular_values, stable_rank
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**31))
@@ -46,6 +46,20 @@ def test_nan_weights_give_nan_and_leave_the_rest_of_the_batch_alone():
     values = singular_values(stack)
     assert values[0].tolist() == [1, 1, 1]
     assert values[1].isnan().all()
+
+
+@pytest.mark.parametrize("entry", [1e200, torch.inf, torch.nan])
+def test_a_matrix_whose_squares_are_not_finite_gives_nan(entry):
+    assert singular_values(torch.tensor([[entry, 0.0], [0.0, 1.0]], dtype=torch.float64)).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex128])
+def test_the_gram_matrix_holds_the_products_of_all_pairs_of_columns(generator, dtype):
+    stack = torch.randn(2, 6, 4, generator=generator, dtype=dtype)
+    for x in (stack, stack.mT, stack[0, :, ::2]):
+        products = gram(x)
+        assert torch.allclose(products, torch.einsum("...ni,...nj->...ij", x.conj(), x), atol=1e-5)
+        assert torch.equal(products, products.mH)
 
 
 def test_zero_matrix_has_no_rank():

@@ -1,8 +1,11 @@
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 from learnscope.errors import BudgetError, InputError
+from learnscope.scope.capture import chunk_size
+from learnscope.scope.layers import Layer
 from learnscope.scope.scope import Scope
 from learnscope.scope.setup import prepare
 from learnscope.scope.snapshot import Snapshot
@@ -67,6 +70,53 @@ def test_a_budget_that_is_too_small_names_the_least_that_works(budget, blobs):
     least = max(int(word.rstrip(":")) for word in str(error.value).split() if word.rstrip(":").isdigit())
     least = max(least, 2 * 4 * 90 * 64)
     assert features_of(snapshot_of(Counting(), blobs, budget=least))
+
+
+def test_a_record_in_groups_of_layers_is_the_one_of_all_at_once(small_model, blobs):
+    whole, parts = (Scope(small_model, blobs, budget=budget) for budget in (None, 2 * 4 * 90 * 16))
+    assert len(list(snapshot_of(small_model, blobs, budget=2 * 4 * 90 * 16).in_groups())) > 1
+    assert whole.failures == parts.failures == {}
+    xr.testing.assert_allclose(whole.data, parts.data)
+
+
+def wide_layer(bytes_per_example):
+    return Layer("0", "0", 1, 0, "features", bytes_per_example, 1, None)
+
+
+def test_chunks_are_small_on_a_cpu_and_larger_elsewhere_within_the_budget():
+    layer = wide_layer(2**16)
+    assert chunk_size([layer], 2**40, 1000) == 32
+    assert chunk_size([layer], 2**40, 1000, "cuda") == 256
+    assert chunk_size([layer], 2**40, 10) == 10
+    assert chunk_size([layer], 8 * 2**16 * 5, 1000) == 5
+    assert chunk_size([wide_layer(2**30)], 2**40, 1000) == 16
+
+
+class Lent(nn.Module):
+    """Remembers where its kernel lies."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head, self.kernels, self.rows = nn.Conv2d(1, 64, 3, padding=1), nn.Linear(64, 2), [], []
+
+    def forward(self, x):
+        self.kernels.append(self.conv.weight.data_ptr())
+        self.rows.append(len(x))
+        return self.head(self.conv(x).mean((2, 3)))
+
+
+def test_kernels_are_lent_once_for_all_chunks_of_a_pass():
+    model = Lent()
+    x = torch.randn(60, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    snapshot = snapshot_of(model, x)
+    model.kernels.clear()
+    model.rows.clear()
+    features = features_of(snapshot)
+    assert sum(model.rows) == 60
+    assert len(model.rows) > 2
+    assert len(set(model.kernels)) == 1
+    assert model.conv.weight.data_ptr() not in model.kernels
+    assert torch.allclose(features["conv"], model.conv(x).mean((2, 3)), atol=1e-6)
 
 
 def test_features_outside_their_group_are_refused(small_model, blobs):

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from learnscope.errors import InputError
-from learnscope.observables.features import as_matrix, centred, unit_scale
+from learnscope.observables.decomposition import Centred, centred_by_parts, leading_eigenvectors
+from learnscope.observables.features import as_matrix
+from learnscope.observables.products import product_over_examples
 from learnscope.observables.similarity import alignment, debiased_hsic, own_hsic
 
 # Below this ratio of singular values, rounding of float32 products would show in the vectors.
 SINGLE_PRECISION_RANGE = 1e-2
-# Examples whose float32 products are summed before float64 takes over, and tiles of the Gram matrix.
-CHUNK, TILES = 1024, 5
+# Below this sum of squares, squares of float32 would vanish.
+LEAST_ENERGY = 1e-20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +56,7 @@ def principal_basis(h: Tensor, *, variance: float = 0.99, most: int | None = Non
     Raises:
         InputError: for other than a finite matrix, ``variance`` outside (0, 1] or ``most`` below 1.
 
-    Cost: 3/5 n d min(n, d) multiplications in the precision of ``h`` and an eigendecomposition O(min(n, d)³) in
+    Cost: n d min(n, d)/2 multiplications in the precision of ``h`` and an eigendecomposition O(min(n, d)³) in
     float64, n d r multiplications; a centred copy of the activations and the Gram matrix in float64.
 
     Examples:
@@ -68,45 +70,36 @@ def principal_basis(h: Tensor, *, variance: float = 0.99, most: int | None = Non
         raise InputError(f"variance = {variance} was asked for, but a share between 0 and 1 is needed, such as 0.99")
     if most is not None and most < 1:
         raise InputError(f"most = {most} components were asked for, but at least 1 is needed")
-    x, scale = unit_scale(centred(h))
-    narrow = h.dtype != torch.float64
-    if narrow and not bool(torch.isfinite(scale)):
-        x, scale, narrow = *unit_scale(centred(h.double())), False
+    x = centred_by_parts(h, h.dtype)
     values, vectors, explained = _decomposed(x, variance, most)
-    if narrow and (not len(values) or values[-1] < SINGLE_PRECISION_RANGE * values[0]):
-        x, scale = unit_scale(centred(h.double()))
+    if h.dtype != torch.float64 and (not len(values) or values[-1] < SINGLE_PRECISION_RANGE * values[0]):
+        x = centred_by_parts(h, torch.float64)
         values, vectors, explained = _decomposed(x, variance, most)
     if h.shape[1] <= h.shape[0]:
-        left, loadings = x @ (vectors / values).to(x.dtype), values[:, None] * vectors.mT
+        left, loadings = x.along(vectors / values), values[:, None] * vectors.mT
     else:
-        left, loadings = vectors, vectors.mT.to(x.dtype) @ x
-    scale = scale.double()
-    return Basis(left.to(h.dtype), (values * scale[0, 0]).to(h.dtype), (loadings * scale).to(h.dtype), explained)
+        left, loadings = vectors, x.along(vectors).mT.contiguous()
+    scale = x.scale.double()
+    return Basis(left.to(h.dtype), (values * scale).to(h.dtype), (loadings * scale).to(h.dtype), explained)
 
 
-def _decomposed(x: Tensor, variance: float, most: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return kept singular values [r], singular vectors of the shorter side, and the share of variance, in float64."""
-    tall = x if x.shape[1] <= x.shape[0] else x.mT
-    eigenvalues, eigenvectors = torch.linalg.eigh(_upper_gram(tall), UPLO="U")
-    energies = eigenvalues.flip(0).clamp(min=0)
-    rank = _rank(energies, variance, len(tall), most)
-    values = energies[:rank].sqrt()
-    return values, eigenvectors.flip(1)[:, :rank], values.square().sum() / energies.sum()
+def _decomposed(x: Centred, variance: float, most: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return kept singular values [r], singular vectors of the shorter side, and the share of variance, in float64.
+
+    None are kept where squares overflow or vanish.
+    """
+    gram = x.gram()
+    energy = gram.trace()
+    if not LEAST_ENERGY < energy < torch.inf:
+        return gram.new_zeros(0), gram[:, :0], energy.new_tensor(torch.nan)
+    eigenvalues, vectors = leading_eigenvectors(gram, lambda values: _rank(values, variance, len(x.h), most))
+    kept = eigenvalues[: vectors.shape[1]]
+    return kept.sqrt(), vectors, kept.sum() / energy
 
 
-def _upper_gram(x: Tensor) -> Tensor:
-    """Return XᵀX [d, d] of [n, d], multiplied in the precision of ``x`` and summed in float64; upper tiles only."""
-    d = x.shape[1]
-    gram = torch.zeros(d, d, dtype=torch.float64, device=x.device)
-    size = -(-d // TILES)
-    for chunk in x.split(CHUNK):
-        for start in range(0, d, size):
-            gram[start : start + size, start:] += chunk[:, start : start + size].mT @ chunk[:, start:]
-    return gram
-
-
-def _rank(energies: Tensor, variance: float, size: int, most: int | None) -> int:
-    """Return the smallest rank whose energies, descending, reach a share of their sum; rounding counts as zero."""
+def _rank(values: Tensor, variance: float, size: int, most: int | None) -> int:
+    """Return the smallest rank whose eigenvalues, descending, reach a share of their sum; rounding counts as zero."""
+    energies = values.clamp(min=0)
     before = energies.cumsum(0) - energies
     noise = size * torch.finfo(torch.float64).eps * energies[0]
     rank = int(((before < variance * energies.sum()) & (energies > noise)).sum())
@@ -269,7 +262,8 @@ def _overlap(a: Basis, b: Basis) -> Tensor:
             "in the same order are needed"
         )
     dtype = torch.promote_types(a.vectors.dtype, b.vectors.dtype)
-    return (a.vectors.to(dtype).mT @ b.vectors.to(dtype)).double()
+    x, y = a.vectors.to(dtype), b.vectors.to(dtype)
+    return product_over_examples(x, y) if x.ndim == y.ndim == 2 else (x.mT @ y).double()
 
 
 def _norms(basis: Basis) -> Tensor:

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from learnscope.estimate import Estimate
 from learnscope.observables.canonical_correlation import padded
-from learnscope.observables.influence import class_variance_ratio_error, participation_ratio_error
+from learnscope.observables.influence import class_variance_ratio_and_error, participation_ratio_and_error
 from learnscope.observables.intrinsic_dimension import intrinsic_dimensions
 from learnscope.observables.observable import Need, State, Task, estimate_variables, variable
 from learnscope.observables.probes import knn_accuracy, linear_probe_accuracy
-from learnscope.observables.representation import class_variance_ratio, participation_ratio
 
 VOTES = 5
 DIMENSION_NAMES = {
@@ -36,10 +35,6 @@ def unknown(reason: str) -> Estimate:
     """Return the estimate of something that could not be computed: NaN, with the reason."""
     nan = torch.tensor(torch.nan, dtype=torch.float64)
     return Estimate(nan, nan, torch.tensor(0), torch.tensor(False), estimator="not computed", notes=(reason,))
-
-
-def _where_finite(state: State, layer: str, measure: Callable[[], Tensor]) -> Tensor:
-    return measure().double().cpu() if state.is_finite(layer) else torch.tensor(torch.nan, dtype=torch.float64)
 
 
 class IntrinsicDimension:
@@ -85,13 +80,9 @@ class Separability:
     def measure(self, state: State) -> xr.Dataset:
         """Measure every layer in view; NaN where activations are not finite."""
         layers = list(state.layers)
-        y = state.y
         linear = [self._estimate(state, layer, self._linear) for layer in layers]
         knn = [self._estimate(state, layer, self._knn) for layer in layers]
-        ratios = [
-            _where_finite(state, layer, lambda layer=layer: class_variance_ratio(state.features(layer), y))
-            for layer in layers
-        ]
+        ratios, errors = zip(*(self._ratio(state, layer) for layer in layers), strict=True)
         variables = estimate_variables(
             "linear_probe_accuracy",
             linear,
@@ -102,16 +93,12 @@ class Separability:
         variables |= estimate_variables(
             "knn_accuracy", knn, ["layer"], long_name="accuracy of 5 nearest neighbours, leave-one-out"
         )
-        errors = [
-            _where_finite(state, layer, lambda layer=layer: class_variance_ratio_error(state.features(layer), y))
-            for layer in layers
-        ]
         long_name = "variance within classes over variance between classes"
         variables["class_variance_ratio"] = variable(
-            torch.stack(ratios), ["layer"], long_name=long_name, source="Papyan, Han, Donoho 2020 (arXiv:2008.08186)"
+            ratios, ["layer"], long_name=long_name, source="Papyan, Han, Donoho 2020 (arXiv:2008.08186)"
         )
         variables["class_variance_ratio_standard_error"] = variable(
-            torch.stack(errors), ["layer"], long_name=f"standard error of the {long_name}"
+            errors, ["layer"], long_name=f"standard error of the {long_name}"
         )
         return xr.Dataset(variables, coords={"layer": layers})
 
@@ -124,6 +111,13 @@ class Separability:
         neighbours = state.neighbours(layer)
         votes = min(VOTES, neighbours.indices.shape[1])
         return knn_accuracy(state.features(layer), state.y, votes, neighbours)
+
+    @staticmethod
+    def _ratio(state: State, layer: str) -> tuple[float, float]:
+        if not state.is_finite(layer):
+            return torch.nan, torch.nan
+        ratio, error = class_variance_ratio_and_error(state.features(layer), state.y)
+        return float(ratio), float(error)
 
     @staticmethod
     def _estimate(state: State, layer: str, measure: Callable[[State, str], Estimate]) -> Estimate:
@@ -188,7 +182,6 @@ class PrincipalComponents:
             shapes = [(n, self.components), (self.components,), (self.components, self.units), (), (), ()]
             return [torch.full(shape, torch.nan) for shape in shapes]
         basis = padded(state.basis(layer), self.components, self.units)
-        features = state.features(layer)
-        ratio, error = participation_ratio(features), participation_ratio_error(features)
+        ratio, error = participation_ratio_and_error(state.features(layer))
         parts = (basis.vectors, basis.singular_values, basis.loadings, basis.explained, ratio, error)
         return [part.double().cpu() if part.ndim < 2 else part.float().cpu() for part in parts]

@@ -10,41 +10,42 @@ import torch
 from torch import Tensor
 
 from learnscope.observables.canonical_correlation import Basis, basis_cka
+from learnscope.observables.features import as_classes, centred, unit_scale
 
 
 def _standard_error(influence: Tensor) -> Tensor:
     return torch.std(influence, -1) / influence.shape[-1] ** 0.5
 
 
-def participation_ratio_error(h: Tensor) -> Tensor:
-    """Return the standard error of (tr C)² / tr C².
+def participation_ratio_and_error(h: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (tr C)² / tr C², see :func:`learnscope.observables.representation.participation_ratio`, and its error.
 
     With qᵢ = ‖xᵢ‖² and sᵢ = xᵢᵀ C xᵢ of centred features, IFᵢ = 2 PR (qᵢ / tr C - sᵢ / tr C²).
 
     Args:
-        h: [..., n, d], any real dtype; computed in float64.
+        h: [..., n, d], any real dtype.
 
     Returns:
-        [...] float64; NaN where the features are constant or not finite.
+        Twice [...] float64; NaN where the features are constant or not finite.
 
-    Cost: n d min(n, d) multiplications.
+    Cost: 2 n d min(n, d) multiplications in the precision of ``h``.
 
     Examples:
         >>> signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-        >>> float(participation_ratio_error(signs))  # every example has the same share in it
-        0.0
+        >>> [float(part) for part in participation_ratio_and_error(signs)]  # every example has the same share in it
+        [2.0, 0.0]
     """
-    x = h.double() - h.double().mean(-2, keepdim=True)
+    x = unit_scale(centred(h))[0]
     n, d = x.shape[-2:]
-    squares = x.square().sum(-1)
-    quartic = ((x @ (x.mT @ x)) * x).sum(-1) / n if d <= n else (x @ x.mT).square().sum(-1) / n
+    squares = torch.linalg.vector_norm(x, dim=-1, dtype=torch.float64).square()
+    quartic = ((x @ (x.mT @ x)) * x if d <= n else (x @ x.mT).square()).sum(-1, dtype=torch.float64) / n
     trace, trace_of_square = squares.mean(-1, keepdim=True), quartic.mean(-1, keepdim=True)
     ratio = trace.square() / trace_of_square
-    return _standard_error(2 * ratio * (squares / trace - quartic / trace_of_square))
+    return ratio[..., 0], _standard_error(2 * ratio * (squares / trace - quartic / trace_of_square))
 
 
-def class_variance_ratio_error(h: Tensor, y: Tensor) -> Tensor:
-    """Return the standard error of W / B, the variance within classes over that between them.
+def class_variance_ratio_and_error(h: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return W / B, see :func:`learnscope.observables.representation.class_variance_ratio`, and its standard error.
 
     For an example of class c, with wᵢ = ‖xᵢ - μ_c‖² and δ = μ_c - μ: IF_W = wᵢ - W and
     IF_B = ‖δ‖² - B + 2 δ·(xᵢ - μ_c), so IF = W / B (IF_W / W - IF_B / B).
@@ -54,23 +55,26 @@ def class_variance_ratio_error(h: Tensor, y: Tensor) -> Tensor:
         y: [n] integer classes.
 
     Returns:
-        float64; NaN for one class or constant features.
+        Twice [] float64; NaN for one class or constant features.
 
     Cost: O(n d).
 
     Examples:
         >>> h = torch.tensor([[0.0], [2.0], [10.0], [12.0]])
-        >>> round(float(class_variance_ratio_error(h, torch.tensor([0, 0, 1, 1]))), 4)
-        0.0092
+        >>> [round(float(part), 4) for part in class_variance_ratio_and_error(h, torch.tensor([0, 0, 1, 1]))]
+        [0.04, 0.0092]
     """
-    x = h.double() - h.double().mean(0)
-    _, classes, counts = y.to(h.device).unique(return_inverse=True, return_counts=True)
-    means = x.new_zeros(len(counts), x.shape[1]).index_add_(0, classes, x) / counts[:, None]
+    classes, count = as_classes(y.to(h.device), len(h))
+    x = unit_scale(centred(h.double()))[0]
+    if count < 2:
+        return x.new_tensor(torch.nan), x.new_tensor(torch.nan)
+    means = x.new_zeros(count, x.shape[1]).index_add_(0, classes, x) / classes.bincount()[:, None]
     centres = means[classes]
-    within, apart = (x - centres).square().sum(1), centres.square().sum(1)
+    inner = x - centres
+    within, apart = torch.linalg.vecdot(inner, inner), torch.linalg.vecdot(centres, centres)
     w, b = within.mean(), apart.mean()
-    toward = apart - b + 2 * (centres * (x - centres)).sum(1)
-    return _standard_error(w / b * ((within - w) / w - toward / b))
+    toward = apart - b + 2 * torch.linalg.vecdot(centres, inner)
+    return w / b, _standard_error(w / b * ((within - w) / w - toward / b))
 
 
 def cka_error(a: Basis, b: Basis) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -41,12 +42,13 @@ def entropy(counts: Tensor, *, jackknife: bool = True) -> Tensor:
     """
     counts = counts.double()
     n = counts.sum(-1)
-    plug_in = n.log2() - _xlog2x(counts).sum(-1) / n
+    terms = _xlog2x(counts)
+    total = terms.sum(-1, keepdim=True)
+    plug_in = n.log2() - total[..., 0] / n
     if not jackknife:
         return plug_in
-    total = _xlog2x(counts).sum(-1, keepdim=True)
     left = n[..., None] - 1
-    without_one = left.log2() - (total - _xlog2x(counts) + _xlog2x((counts - 1).clamp(min=0))) / left
+    without_one = left.log2() - (total - terms + _xlog2x((counts - 1).clamp(min=0))) / left
     mean_without_one = (counts * without_one).sum(-1) / n
     corrected = n * plug_in - (n - 1) * mean_without_one
     return torch.where(n > 1, corrected, plug_in)
@@ -173,11 +175,11 @@ def explained_information(
 
 
 def _informations(table: JointTable) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    f, l, y = 0, 1, 2  # noqa: E741
-    h = table.entropy
-    network = h([f]) + h([y]) - h([f, y])
-    simple = h([l]) + h([y]) - h([l, y])
-    conditional = h([f, l]) + h([l, y]) - h([f, l, y]) - h([l])
+    f, l, y = (0,), (1,), (2,)  # noqa: E741
+    h = cache(table.entropy)
+    network = h(f) + h(y) - h(f + y)
+    simple = h(l) + h(y) - h(l + y)
+    conditional = h(f + l) + h(l + y) - h(f + l + y) - h(l)
     return network, simple, conditional, network - conditional
 
 

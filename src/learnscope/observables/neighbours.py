@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from learnscope.errors import BudgetError, InputError
+from learnscope.observables.candidates import Candidates, all_of, at_most
 from learnscope.observables.duplicates import first_of_each, groups_of_equal_rows
 from learnscope.observables.features import as_matrix
 from learnscope.observables.screening import (
-    DIRECTIONS,
-    SAMPLE,
     Screen,
-    at_most,
+    evened,
     half_distances,
+    half_distances_of_pairs,
     kth_smallest,
-    leading_directions,
     screen,
-    sketch,
     small_ones,
-    with_residual,
 )
+from learnscope.observables.sketches import SAMPLE, cascade
 
 # Values of a tile of distances: few enough for the cache, enough for fast matrix products.
 TILE = 2**21
@@ -31,8 +30,6 @@ TILE = 2**21
 PIECE = 2**20
 # Rows with more candidates than that are screened again in float64.
 CROWD = 1024
-# A sketch is tried on so many examples; a direct difference takes the time of so many multiplications in matrices.
-TRIAL, DIRECT = 64, 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,9 +55,9 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
     Refinement: what lies within is measured by direct differences Σ(hᵢ − hⱼ)² in float64, free of cancellation.
     Rows with too many candidates are screened again in float64 against everything, with u = 2⁻⁵³, and refined;
     if rows repeat each other exactly, distinct ones only, and their copies are put in afterwards.
-    With 384 features and more, 33 to 129 coordinates that bound distances from below are screened instead if
-    that is quicker by a trial on 64 examples, see ``screening.sketch``; t is then half the k-th smallest
-    squared distance to the examples that look nearest, measured directly.
+    With 384 features and more, 17 to 129 coordinates that bound distances from below are screened first if that
+    is quicker, see ``sketches.cascade``; t is then the largest tᵢⱼ of the k examples that look nearest there,
+    and t₍ₖ₎ only of the candidates.
 
     Args:
         h: [n, d] features of any real dtype and device.
@@ -74,8 +71,8 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
         InputError: when h is not a finite matrix with more than k rows, or k < 1.
         BudgetError: when ``budget`` cannot hold the candidates of one example.
 
-    Cost: n² d multiplications in float32 (33 to 129 for d with a sketch); 8 n d bytes for the centred copies and
-    ``budget`` bytes, of which 40 MB are used commonly; never an n × n matrix. Crowded rows cost n d
+    Cost: n² d multiplications in float32 (17 to 129 for d with a sketch); 8 n d bytes for the centred copies, 2,600 n
+    for sketches, and ``budget`` bytes, of which 40 MB are used commonly; never an n × n matrix. Crowded rows cost n d
     multiplications in float64 each, and 16 n d bytes once; that is the fate of data full of exact ties (grids,
     binary codes).
 
@@ -86,21 +83,17 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
     """
     h = _checked(h, k, budget)
     exponent = _exponent(h)
-    screened = _cheapest(h, _scaled(h, exponent, torch.float32), k, exponent)
+    screens = cascade(_scaled(h, exponent, torch.float32), k)
     squares = torch.empty(len(h), k, dtype=torch.float64, device=h.device)
     indices = torch.empty_like(squares, dtype=torch.int64)
-    crowd, crowded = CROWD if screened.exact else max(CROWD, len(h) // 8), []
-    for rows in torch.arange(len(h), device=h.device).split(_rows_at_once(len(h), budget)):
-        local, columns = _candidates(h, screened, rows, k, exponent)
-        few = local.bincount(minlength=len(rows)) <= crowd
+    crowded = []
+    for rows, pairs in _candidates(screens, torch.arange(len(h), device=h.device), k, budget):
+        few = pairs.counts <= CROWD
         if not bool(few.all()):
             crowded.append(rows[~few])
-            rows, (local, columns) = rows[few], _only(few, local, columns)
-            if not len(rows):
-                continue
-        if not screened.exact:
-            local, columns = _narrowed(h, rows, local, columns, k)
-        squares[rows], indices[rows] = _nearest(h, rows, local, columns, exponent, k)
+            rows, pairs = rows[few], pairs.rows(few)
+        if len(rows):
+            squares[rows], indices[rows] = _nearest(h, rows, pairs, exponent, k)
     if crowded:
         groups = groups_of_equal_rows(h)
         if int(groups.max()) + 1 < len(h):
@@ -110,64 +103,32 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
     return Neighbours(squares.sqrt() * 2.0**exponent, indices)
 
 
-def _cheapest(h: Tensor, x: Tensor, k: int, exponent: int) -> Screen:
-    """Return a screen of that sketch of x which costs least by a trial, or of x itself if that is as quick."""
-    n, d = x.shape
-    least, best = n * d, None
-    if d < 3 * DIRECTIONS or n < 16 * TRIAL or exponent:
-        return screen(x)
-    step = -(-n // SAMPLE)
-    sample, features = h[::step], x[::step]
-    directions, coordinates = leading_directions(features)
-    for r in (32, 64, 96, 128):
-        trial = screen(with_residual(features, coordinates[:, :r]), exact=False)
-        rows = torch.arange(0, len(sample), len(sample) // TRIAL, device=x.device)
-        pairs = len(_candidates(sample, trial, rows, k, exponent)[0]) / len(rows)
-        if n * r + pairs * d * DIRECT < least:
-            least, best = n * r + pairs * d * DIRECT, r
-    return screen(x) if best is None else screen(sketch(x, directions[:, :best]), exact=False)
+def _candidates(screens: list[Screen], rows: Tensor, k: int, budget: int) -> Iterator[tuple[Tensor, Candidates]]:
+    """Yield some rows at a time, and examples among which are the k nearest of each.
 
-
-def _rows_at_once(n: int, budget: int) -> int:
-    """Return how many rows of distances to n examples are made at a time, if all of these may be candidates."""
-    return max(1, min(TILE, budget // 64) // n)
-
-
-def _candidates(h: Tensor, screened: Screen, rows: Tensor, k: int, exponent: int) -> tuple[Tensor, Tensor]:
-    """Return pairs (place in ``rows``, example), in order, among which are the k nearest of each row."""
-    tile = half_distances(screened, rows)
-    norms = screened.norms[rows]
-    own = norms.square() / 2
-    if screened.exact:
-        kth = kth_smallest(tile, k) + own
-    else:
-        columns = small_ones(tile, k)
-        squares = _squares(h, rows.repeat_interleave(k), columns.flatten(), 0, h.dtype).view(-1, k)
-        kth = _slackened(squares.amax(dim=1), h) / 2
-    return at_most(tile, _limit(kth, norms, screened.norms.amax(), screened.slack) - own)
-
-
-def _narrowed(h: Tensor, rows: Tensor, local: Tensor, columns: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return those of the pairs that may be among the k nearest of their row, by squares in the precision of h."""
-    squares = _squares(h, rows.index_select(0, local), columns, 0, h.dtype)
-    kth = _padded(squares, local, len(rows), torch.inf).kthvalue(k, dim=1).values
-    kept = squares <= _slackened(kth, h)[local]
-    return local[kept], columns[kept]
-
-
-def _slackened(squares: Tensor, h: Tensor) -> Tensor:
-    """Return what no square is measured at, in the precision of h, whose true value does not exceed the given ones.
-
-    Direct differences have correctly rounded terms; sums of d of them are off by a share of (d + 3) u.
+    Args:
+        screens: each with distances that are lower bounds of the last one's.
+        rows: [rows] int64, which examples' neighbours are sought.
+        k: how many neighbours.
+        budget: bytes for a tile of distances, all of which may be candidates.
     """
-    limits = torch.finfo(h.dtype)
-    return squares * (1 + 2 * (h.shape[1] + 4) * limits.eps) + h.shape[1] * limits.tiny
-
-
-def _only(few: Tensor, local: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pairs of the rows marked in ``few``, and count their places among these."""
-    kept = few[local]
-    return (few.cumsum(0) - 1)[local[kept]], columns[kept]
+    exact, coarse = screens[-1], evened(screens[0])
+    # Memory that is used again is a good deal faster than what is asked for anew.
+    n = len(coarse.points)
+    tiles = coarse.points.new_empty(max(1, min(TILE, budget // 64) // n), n)
+    for some in rows.split(len(tiles)):
+        tile = half_distances(coarse, some, out=tiles[: len(some)])
+        if len(screens) == 1:
+            kth = kth_smallest(tile, k)
+        else:
+            kth = half_distances_of_pairs(exact, some, all_of(small_ones(tile, k))).view(-1, k).amax(dim=1)
+        pairs = at_most(tile, _limit(kth, some, coarse, exact))
+        for finer in screens[1:]:
+            halves = half_distances_of_pairs(finer, some, pairs)
+            if finer is exact:
+                kth = pairs.padded(halves, torch.inf).topk(k, dim=1, largest=False, sorted=False).values.amax(dim=1)
+            pairs = pairs.only(halves <= pairs.spread(_limit(kth, some, finer, exact).to(halves.dtype)))
+        yield some, pairs
 
 
 def _checked(h: Tensor, k: int, budget: int) -> Tensor:
@@ -198,44 +159,36 @@ def _scaled(h: Tensor, exponent: int, dtype: torch.dtype) -> Tensor:
     return (x.double() * 2.0**-exponent if exponent else x).to(dtype)
 
 
-def _limit(kth: Tensor, norms: Tensor, largest: Tensor, slack: float) -> Tensor:
-    """Return t₍ₖ₎ + B, which no screened half square of one of the k nearest exceeds: [rows] float64.
+def _limit(kth: Tensor, rows: Tensor, coarse: Screen, exact: Screen) -> Tensor:
+    """Return t₍ₖ₎ + B less ‖xᵢ‖²/2, which no screened half distance of one of the k nearest exceeds: [rows] float64.
 
     Neighbours within r of xᵢ have ‖xⱼ‖ ≤ ‖xᵢ‖ + r, and r² ≤ 2 t₍ₖ₎ + B with the largest norm of all in B.
 
     Args:
-        kth: [rows] t₍ₖ₎.
-        norms: [rows] ‖xᵢ‖.
-        largest: the largest norm of all examples.
-        slack: (d + 8) u of the precision of the screening.
+        kth: [rows] t₍ₖ₎ less ‖xᵢ‖²/2, as measured with ``exact``.
+        rows: [rows] which examples.
+        coarse: the screen that is about to be searched.
+        exact: the screen with all coordinates.
     """
-    radius = (2 * kth.clamp(min=0) + slack * (norms + largest).square()).sqrt()
-    return kth + slack * (norms + torch.minimum(norms + radius, largest)).square()
+    norms, largest = exact.norms[rows], exact.norms.amax()
+    halves = (kth + norms.square() / 2).clamp(min=0)
+    radius = (2 * halves + exact.slack * (norms + largest).square()).sqrt()
+    return kth + (exact.slack + coarse.slack) / 2 * (norms + torch.minimum(norms + radius, largest)).square()
 
 
-def _nearest(h: Tensor, rows: Tensor, local: Tensor, columns: Tensor, exponent: int, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k smallest exact squares [rows, k] and their examples, from pairs in order, equal ones by index."""
-    squares = _padded(
-        _squares(h, rows.index_select(0, local), columns, exponent, torch.float64), local, len(rows), torch.inf
-    )
+def _nearest(h: Tensor, rows: Tensor, pairs: Candidates, exponent: int, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k smallest exact squares [rows, k] and their examples, equal ones by index."""
+    squares = pairs.padded(_squares(h, pairs.spread(rows), pairs.examples, exponent), torch.inf)
     squares, order = squares.sort(dim=1, stable=True)
-    return squares[:, :k], _padded(columns, local, len(rows), 0).gather(1, order[:, :k])
+    return squares[:, :k], pairs.padded(pairs.examples, 0).gather(1, order[:, :k])
 
 
-def _padded(values: Tensor, local: Tensor, count: int, fill: float) -> Tensor:
-    """Return values [pairs], whose rows ``local`` ascend, as a matrix, filled up: [count, most values of a row]."""
-    counts = local.bincount(minlength=count)
-    width = int(counts.max())
-    slots = torch.arange(len(local), device=local.device) + (width * local - (counts.cumsum(0) - counts)[local])
-    return values.new_full((count * width,), fill).index_copy_(0, slots, values).view(count, width)
-
-
-def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int, dtype: torch.dtype) -> Tensor:
-    """Return Σ(h_row − h_column)² / 4^exponent of each pair by direct differences: [pairs]."""
-    squares = torch.empty(len(rows), dtype=dtype, device=h.device)
-    size = max(1, PIECE // (dtype.itemsize * h.shape[1]))
+def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int) -> Tensor:
+    """Return Σ(h_row − h_column)² / 4^exponent of each pair by direct differences: [pairs] float64."""
+    squares = torch.empty(len(rows), dtype=torch.float64, device=h.device)
+    size = max(1, PIECE // (8 * h.shape[1]))
     for i, j, part in zip(rows.split(size), columns.split(size), squares.split(size), strict=True):
-        difference = h.index_select(0, i).to(dtype).sub_(h.index_select(0, j))
+        difference = h.index_select(0, i).double().sub_(h.index_select(0, j))
         if exponent:
             difference *= 2.0**-exponent
         torch.sum(difference.square_(), dim=1, out=part)
@@ -244,11 +197,8 @@ def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int, dtype: tor
 
 def _again(h: Tensor, failed: Tensor, k: int, exponent: int, budget: int) -> tuple[Tensor, Tensor]:
     """Return exact squares and indices [rows, k] of the rows ``failed``, screened in float64 against everything."""
-    screened = screen(_scaled(h, exponent, torch.float64))
-    parts = [
-        _nearest(h, rows, *_candidates(h, screened, rows, k, exponent), exponent, k)
-        for rows in failed.split(_rows_at_once(len(h), budget))
-    ]
+    screens = [screen(_scaled(h, exponent, torch.float64))]
+    parts = [_nearest(h, *found, exponent, k) for found in _candidates(screens, failed, k, budget)]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 

@@ -9,6 +9,7 @@ from learnscope.errors import InputError
 from learnscope.estimate import Estimate
 from learnscope.observables.features import as_classes, as_matrix, centred
 from learnscope.observables.neighbours import Neighbours, nearest_neighbours
+from learnscope.observables.spectra import gram
 
 # Ridges as multiples of the mean eigenvalue of the correlation matrix.
 RIDGES = torch.logspace(-6, 3, 10, dtype=torch.float64)
@@ -101,7 +102,7 @@ def knn_accuracy(h: Tensor, y: Tensor, k: int = 5, neighbours: Neighbours | None
 def _decomposition(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return left singular vectors [n, r] and squared singular values [r] by the smaller Gram matrix."""
     n, d = x.shape
-    energies, vectors = torch.linalg.eigh(x.mT @ x if d <= n else x @ x.mT)
+    energies, vectors = torch.linalg.eigh(gram(x if d <= n else x.mT))
     kept = energies > max(n, d) * torch.finfo(x.dtype).eps * energies[-1].clamp(min=0)
     energies, vectors = energies[kept], vectors[:, kept]
     return (x @ (vectors / energies.sqrt()) if d <= n else vectors), energies

@@ -71,5 +71,5 @@ def class_variance_ratio(h: Tensor, y: Tensor) -> Tensor:
     sums = x.new_zeros(*x.shape[:-2], count, x.shape[-1]).index_add_(-2, classes, x)
     means = sums / sizes[:, None]
     between = (sizes * means.square().sum(-1)).sum(-1)
-    within = (x - means[..., classes, :]).square().sum((-2, -1))
+    within = torch.linalg.vector_norm(x - means[..., classes, :], dim=(-2, -1)).square()
     return within / between

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
@@ -23,7 +24,7 @@ def singular_values(matrix: Tensor) -> Tensor:
         matrix: [..., m, n], any real or complex dtype.
 
     Returns:
-        [..., min(m, n)] float64; all NaN where the matrix is not finite.
+        [..., min(m, n)] float64; all NaN where the matrix is not finite, or its squares are not.
 
     Cost: O(m n min(m, n)) time, O(min(m, n)²) memory beyond a float64 copy.
 
@@ -32,11 +33,27 @@ def singular_values(matrix: Tensor) -> Tensor:
         [3.0, 2.0, 1.0]
     """
     matrix = matrix.detach().to(torch.promote_types(matrix.dtype, torch.float64))
-    finite = torch.isfinite(matrix).all(dim=-1).all(dim=-1)
-    safe = torch.where(finite[..., None, None], matrix, torch.zeros((), dtype=matrix.dtype, device=matrix.device))
-    tall = safe if safe.shape[-2] >= safe.shape[-1] else safe.mT
-    values = torch.linalg.eigvalsh(tall.mH @ tall).clamp(min=0).sqrt().flip(-1)
+    products = gram(matrix if matrix.shape[-2] >= matrix.shape[-1] else matrix.mT)
+    finite = torch.isfinite(products).all(dim=-1).all(dim=-1)
+    safe = torch.where(finite[..., None, None], products, 0)
+    values = torch.linalg.eigvalsh(safe).clamp(min=0).sqrt().flip(-1)
     return torch.where(finite[..., None], values, torch.nan)
+
+
+def gram(x: Tensor) -> Tensor:
+    """Return xᴴx [..., d, d] of [..., n, d], float32, float64 or complex.
+
+    Real ones on a CPU are made by NumPy, which computes half of the products, where torch computes all.
+
+    Examples:
+        >>> gram(torch.tensor([[1.0, 2.0], [0.0, 1.0]])).tolist()
+        [[1.0, 2.0], [2.0, 5.0]]
+    """
+    if x.device.type != "cpu" or x.is_complex():
+        return x.mH @ x
+    values = x.detach().numpy()
+    with np.errstate(all="ignore"):
+        return torch.from_numpy(values.swapaxes(-2, -1) @ values)
 
 
 def stable_rank(values: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from learnscope.observables.units import UnitStatistics, merged, unit_statistics
 from learnscope.scope.forward import Forward
 from learnscope.scope.layers import Layer, Reduction, as_features, as_units, first_tensor
 
-# bytes of a chunk's largest output: it should stay in the cache until its statistics are taken, and in memory that
-# training has used before, for a page that is new to the process takes longer than what is computed on it
-CACHE = 2 * 2**20
+# bytes of a chunk's largest output; on a CPU few enough to stay in the cache until their statistics are taken, and in
+# memory that training has used before, because a new page takes longer to get than to compute on
+LARGEST_OUTPUT, LARGEST_OUTPUT_ON_CPU = 16 * 2**20, 2 * 2**20
 LEAST_CHUNK = 16
 WORKING_COPIES = 4  # outputs of the largest layer that live at once in a forward pass and its statistics
 
@@ -36,8 +36,10 @@ class Captured:
     units: dict[str, UnitStatistics] = field(default_factory=dict)
 
 
-def chunk_size(layers: Sequence[Layer], budget: int, n: int) -> int:
+def chunk_size(layers: Sequence[Layer], budget: int, n: int, device: str = "cpu") -> int:
     """Return how many examples go through the model at once: half of the budget over 4 copies of the largest layer.
+
+    Fewer where that is as fast or faster: a largest output of 16 MiB, or 2 MiB on a CPU, but at least 16 examples.
 
     Raises:
         BudgetError: if one example does not fit, with the least budget that works.
@@ -49,7 +51,8 @@ def chunk_size(layers: Sequence[Layer], budget: int, n: int) -> int:
             f"budget is {budget} bytes, but one example of the largest layer needs {2 * WORKING_COPIES * largest}: "
             "raise budget to at least that, or choose other layers."
         )
-    return min(n, rows, max(LEAST_CHUNK, CACHE // max(largest, 1)))
+    enough = LARGEST_OUTPUT_ON_CPU if device == "cpu" else LARGEST_OUTPUT
+    return min(n, rows, max(LEAST_CHUNK, enough // max(largest, 1)))
 
 
 def layer_groups(layers: Sequence[Layer], budget: int, n: int) -> list[list[Layer]]:

@@ -20,7 +20,7 @@ from learnscope.scope.capture import Captured, capture, chunk_size, layer_groups
 from learnscope.scope.forward import Forward
 from learnscope.scope.isolation import undisturbed
 from learnscope.scope.layers import Layer, Reduction
-from learnscope.scope.probe import Probe
+from learnscope.scope.probe import Probe, tensors_of
 
 NEIGHBOURS = 10
 EXPLAINED_VARIANCE = 0.99
@@ -178,6 +178,7 @@ class Snapshot:
 
     def _pass_over(self, group: list[Layer]) -> Captured:
         watched = self.watched
-        rows = chunk_size(watched.layers, watched.budget, watched.probe.n)
+        device = tensors_of(watched.probe.x)[0].device.type
+        rows = chunk_size(watched.layers, watched.budget, watched.probe.n, device)
         with undisturbed(watched.model):
             return capture(watched.forward, group, watched.reduction, rows)

@@ -45,10 +45,9 @@ class Table:
 
     def write(self, index: int, variables: Mapping[str, xr.Variable]) -> None:
         """Write one measurement; quantities that are not among ``variables`` are missing there."""
-        rows = np.full(self.array.shape[1:], self.array.fill_value, dtype=self.array.dtype)
+        rows = np.empty(self.array.shape[1:], dtype=self.array.dtype)
         for k, name in enumerate(self.quantities):
-            if name in variables:
-                rows[k] = variables[name].values
+            rows[k] = variables[name].values if name in variables else self.array.fill_value
         self.array[index] = rows
 
 
@@ -124,6 +123,7 @@ class Tables:
             fill_value=np.nan if np.issubdtype(first.dtype, np.floating) else -1,
             compressors=QUICK if size > SMALL else None,
             dimension_names=[_step_dim(key), _quantity_dim(key), *dims],
+            config={"write_empty_chunks": True},  # not looking for missing values is quicker than not writing them
             attributes=attributes,  # in the same file as the rest, so that a table is there whole or not at all
         )
 
