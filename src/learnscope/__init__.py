@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from learnscope.kernels.linearised import linearize as linearize
     from learnscope.kernels.operator import TangentOperator as TangentOperator
     from learnscope.kernels.tangent import tangent_kernel as tangent_kernel
+    from learnscope.observables.alignment import alignment as alignment
     from learnscope.observables.canonical_correlation import principal_basis as principal_basis
     from learnscope.observables.canonical_correlation import pwcca as pwcca
     from learnscope.observables.canonical_correlation import svcca as svcca
@@ -49,6 +50,7 @@ _WHERE = {
     "Scope": "learnscope.scope.scope",
     "Snapshot": "learnscope.scope.snapshot",
     "TangentOperator": "learnscope.kernels.operator",
+    "alignment": "learnscope.observables.alignment",
     "cka": "learnscope.observables.similarity",
     "cka_matrix": "learnscope.observables.similarity",
     "class_variance_ratio": "learnscope.observables.representation",
