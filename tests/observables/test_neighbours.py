@@ -136,23 +136,22 @@ def test_thresholds_leave_at_least_k(n, k, seed):
     x = torch.randn(n + k, 3, generator=torch.Generator().manual_seed(seed))
     rows = torch.arange(0, n + k, 3)
     screen = screening.screen(x)
-    tile = screening.half_distances(screening.evened(screen), rows)
+    tile = screening.half_distances(screening.evened(screen), rows, k)
     expected = (torch.cdist(x[rows].double(), x.double()).square() - x[rows].double().square().sum(1)[:, None]) / 2
     expected[torch.arange(len(rows)), rows] = torch.inf
-    torch.testing.assert_close(tile[:, : n + k].double(), expected, rtol=1e-4, atol=1e-4)
-    assert (tile[:, n + k :] == torch.inf).all()
-    limit = screening.kth_smallest(tile, k)
+    torch.testing.assert_close(tile.values[:, : n + k].double(), expected, rtol=1e-4, atol=1e-4)
+    assert (tile.values[:, n + k :] == torch.inf).all()
+    limit = tile.kth_smallest(k)
     assert torch.isfinite(limit).all()
-    found = at_most(tile, limit)
+    found = at_most(tile.values, limit)
     assert int(found.counts.min()) >= k
-    values = screening.half_distances_of_pairs(screen, rows, found)
-    torch.testing.assert_close(
-        values, tile[found.spread(torch.arange(len(rows))), found.examples], rtol=1e-4, atol=1e-4
-    )
-    assert len(found.examples) == int((tile <= limit[:, None]).sum())
-    few = screening.small_ones(tile, k)
+    assert len(found.examples) == int((tile.values <= limit[:, None]).sum())
+    whole = tile.values[found.spread(torch.arange(len(rows))), found.examples]
+    alone = screening.half_distances_of_pairs(screen, rows, found)
+    torch.testing.assert_close(alone, whole, rtol=1e-4, atol=1e-4)
+    few = tile.small_ones(k)
     assert all(len(set(row)) == k for row in few.tolist())
-    assert torch.equal(tile.gather(1, few).amax(dim=1), limit)
+    assert torch.equal(tile.values.gather(1, few).amax(dim=1), limit)
 
 
 def test_identical_rows_are_at_distance_exactly_zero():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -42,20 +43,17 @@ def entropy(counts: Tensor, *, jackknife: bool = True) -> Tensor:
     """
     counts = counts.double()
     n = counts.sum(-1)
-    terms = _xlog2x(counts)
-    total = terms.sum(-1, keepdim=True)
-    plug_in = n.log2() - total[..., 0] / n
+    terms = -torch.special.entr(counts)
+    total = terms.sum(-1)
+    plug_in = n.log() - total / n
     if not jackknife:
-        return plug_in
-    left = n[..., None] - 1
-    without_one = left.log2() - (total - terms + _xlog2x((counts - 1).clamp(min=0))) / left
-    mean_without_one = (counts * without_one).sum(-1) / n
-    corrected = n * plug_in - (n - 1) * mean_without_one
-    return torch.where(n > 1, corrected, plug_in)
-
-
-def _xlog2x(x: Tensor) -> Tensor:
-    return -torch.special.entr(x) / np.log(2)
+        return plug_in / math.log(2)
+    left = n - 1
+    # what c log c loses with one example of its cell
+    losses = terms + torch.special.entr((counts - 1).clamp(min=0))
+    mean_without_one = left.log() - (total - (counts * losses).sum(-1) / n) / left
+    corrected = n * plug_in - left * mean_without_one
+    return torch.where(n > 1, corrected, plug_in) / math.log(2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,18 +18,18 @@ from learnscope.observables.screening import (
     evened,
     half_distances,
     half_distances_of_pairs,
-    kth_smallest,
     screen,
-    small_ones,
 )
-from learnscope.observables.sketches import SAMPLE, cascade
+from learnscope.observables.sketches import SAMPLE, screens
 
 # Values of a tile of distances: few enough for the cache, enough for fast matrix products.
-TILE = 2**21
+TILE = 2**22
 # Bytes of differences that are taken at a time; these stay in the cache.
-PIECE = 2**20
+PIECE = 2**19
 # Rows with more candidates than that are screened again in float64.
 CROWD = 1024
+# The k nearest are expected among so many times k examples that look nearest.
+TRIES = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +55,8 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
     Refinement: what lies within is measured by direct differences Σ(hᵢ − hⱼ)² in float64, free of cancellation.
     Rows with too many candidates are screened again in float64 against everything, with u = 2⁻⁵³, and refined;
     if rows repeat each other exactly, distinct ones only, and their copies are put in afterwards.
-    With 384 features and more, 17 to 129 coordinates that bound distances from below are screened first if that
-    is quicker, see ``sketches.cascade``; t is then the largest tᵢⱼ of the k examples that look nearest there,
+    With 384 features and more, 33 to 129 coordinates that bound distances from below are screened first if that
+    is quicker, see ``sketches.screens``; t is then the largest tᵢⱼ of the k examples that look nearest there,
     and t₍ₖ₎ only of the candidates.
 
     Args:
@@ -71,7 +71,7 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
         InputError: when h is not a finite matrix with more than k rows, or k < 1.
         BudgetError: when ``budget`` cannot hold the candidates of one example.
 
-    Cost: n² d multiplications in float32 (17 to 129 for d with a sketch); 8 n d bytes for the centred copies, 2,600 n
+    Cost: n² d multiplications in float32 (33 to 129 for d with a sketch); 8 n d bytes for the centred copies, 2,600 n
     for sketches, and ``budget`` bytes, of which 40 MB are used commonly; never an n × n matrix. Crowded rows cost n d
     multiplications in float64 each, and 16 n d bytes once; that is the fate of data full of exact ties (grids,
     binary codes).
@@ -82,12 +82,12 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
         [[1.0], [1.0], [2.0]]
     """
     h = _checked(h, k, budget)
-    exponent = _exponent(h)
-    screens = cascade(_scaled(h, exponent, torch.float32), k)
+    x, exponent = _scaled(h)
+    screened = screens(x, k)
     squares = torch.empty(len(h), k, dtype=torch.float64, device=h.device)
     indices = torch.empty_like(squares, dtype=torch.int64)
     crowded = []
-    for rows, pairs in _candidates(screens, torch.arange(len(h), device=h.device), k, budget):
+    for rows, pairs in _candidates(screened, torch.arange(len(h), device=h.device), k, budget):
         few = pairs.counts <= CROWD
         if not bool(few.all()):
             crowded.append(rows[~few])
@@ -103,32 +103,34 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
     return Neighbours(squares.sqrt() * 2.0**exponent, indices)
 
 
-def _candidates(screens: list[Screen], rows: Tensor, k: int, budget: int) -> Iterator[tuple[Tensor, Candidates]]:
+def _candidates(screened: list[Screen], rows: Tensor, k: int, budget: int) -> Iterator[tuple[Tensor, Candidates]]:
     """Yield some rows at a time, and examples among which are the k nearest of each.
 
     Args:
-        screens: each with distances that are lower bounds of the last one's.
+        screened: the screen with all coordinates, and before it there may be one with lower bounds.
         rows: [rows] int64, which examples' neighbours are sought.
         k: how many neighbours.
         budget: bytes for a tile of distances, all of which may be candidates.
     """
-    exact, coarse = screens[-1], evened(screens[0])
-    # Memory that is used again is a good deal faster than what is asked for anew.
+    coarse, exact = evened(screened[0]), screened[-1]
     n = len(coarse.points)
+    # Memory that is used again is a good deal faster than what is asked for anew.
     tiles = coarse.points.new_empty(max(1, min(TILE, budget // 64) // n), n)
     for some in rows.split(len(tiles)):
-        tile = half_distances(coarse, some, out=tiles[: len(some)])
-        if len(screens) == 1:
-            kth = kth_smallest(tile, k)
-        else:
-            kth = half_distances_of_pairs(exact, some, all_of(small_ones(tile, k))).view(-1, k).amax(dim=1)
-        pairs = at_most(tile, _limit(kth, some, coarse, exact))
-        for finer in screens[1:]:
-            halves = half_distances_of_pairs(finer, some, pairs)
-            if finer is exact:
-                kth = pairs.padded(halves, torch.inf).topk(k, dim=1, largest=False, sorted=False).values.amax(dim=1)
-            pairs = pairs.only(halves <= pairs.spread(_limit(kth, some, finer, exact).to(halves.dtype)))
-        yield some, pairs
+        tile = half_distances(coarse, some, TRIES * k, out=tiles[: len(some)])
+        if len(screened) == 1:
+            yield some, at_most(tile.values, _limit(tile.kth_smallest(k), some, exact, exact))
+            continue
+        tried = half_distances_of_pairs(exact, some, all_of(tile.small_ones(TRIES * k))).view(len(some), -1)
+        pairs = at_most(tile.values, _limit(_kth(tried, k), some, coarse, exact))
+        halves = half_distances_of_pairs(exact, some, pairs)
+        limit = _limit(_kth(pairs.padded(halves, torch.inf), k), some, exact, exact)
+        yield some, pairs.only(halves <= pairs.spread(limit.to(halves.dtype)))
+
+
+def _kth(values: Tensor, k: int) -> Tensor:
+    """Return the k-th smallest of each row."""
+    return values.topk(k, dim=1, largest=False, sorted=False).values.amax(dim=1)
 
 
 def _checked(h: Tensor, k: int, budget: int) -> Tensor:
@@ -145,14 +147,18 @@ def _checked(h: Tensor, k: int, budget: int) -> Tensor:
     return h
 
 
-def _exponent(h: Tensor) -> int:
-    """Return e such that centred features over 2^e can be squared in float32; 0 for all usual magnitudes."""
+def _scaled(h: Tensor) -> tuple[Tensor, int]:
+    """Return centred features over 2^e in float32, and e such that they can be squared; 0 for all usual magnitudes."""
+    x = _centred(h, 0, torch.float32)
+    least, most = x.aminmax()
+    if 2.0**-40 < float(most - least) < 2.0**40:
+        return x, 0
     spread = float((h.amax(dim=0).double() / 2 - h.amin(dim=0).double() / 2).amax())
     exponent = math.frexp(spread)[1] if spread > 0 else 0
-    return exponent if abs(exponent) > 40 else 0
+    return _centred(h, exponent, torch.float32), exponent
 
 
-def _scaled(h: Tensor, exponent: int, dtype: torch.dtype) -> Tensor:
+def _centred(h: Tensor, exponent: int, dtype: torch.dtype) -> Tensor:
     """Return (h − c) / 2^exponent in ``dtype``, with c the mean of a sample; the division is exact."""
     centre = h[:: -(-len(h) // SAMPLE)].mean(dim=0, dtype=torch.float64).to(h.dtype)
     x = h - centre if h.dtype == dtype else h.double() - centre
@@ -197,8 +203,8 @@ def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int) -> Tensor:
 
 def _again(h: Tensor, failed: Tensor, k: int, exponent: int, budget: int) -> tuple[Tensor, Tensor]:
     """Return exact squares and indices [rows, k] of the rows ``failed``, screened in float64 against everything."""
-    screens = [screen(_scaled(h, exponent, torch.float64))]
-    parts = [_nearest(h, *found, exponent, k) for found in _candidates(screens, failed, k, budget)]
+    screened = [screen(_centred(h, exponent, torch.float64))]
+    parts = [_nearest(h, *found, exponent, k) for found in _candidates(screened, failed, k, budget)]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 # Of fewer multiplications, oneDNN's overhead would be a good part.
 LARGE = 2**22
 # Values of a result that oneDNN gives at a time, as it takes the memory of them twice.
-PIECE = 2**19
+PIECE = 2**18
 # Examples whose float32 products are summed before float64 takes over.
 CHUNK = 1024
 
@@ -39,12 +39,13 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
     with _all_digits(a.device.type):
         if not _suits_onednn(a, b):
             return torch.mm(a, b.mT, out=out) if plus is None else torch.addmm(plus, a, b.mT, out=out)
-        rows = max(1, PIECE // len(b))
-        if out is None and rows >= len(a):
-            return linear(a.to_mkldnn(), b, plus).to_dense()
+        left, columns = a.to_mkldnn(), max(1, PIECE // len(a))
+        if out is None and columns >= len(b):
+            return linear(left, b, plus).to_dense()
         out = a.new_empty(len(a), len(b)) if out is None else out
-        for part, place in zip(a.split(rows), out.split(rows), strict=True):
-            place.copy_(linear(part.to_mkldnn(), b, plus).to_dense())
+        plus = a.new_zeros(len(b)) if plus is None else plus
+        for right, more, place in zip(b.split(columns), plus.split(columns), out.split(columns, dim=1), strict=True):
+            place.copy_(linear(left, right, more).to_dense())
     return out
 
 

@@ -15,8 +15,8 @@ from learnscope.observables.products import product
 
 # The smallest of each group stands for it while the smallest groups are sought: 16 times fewer to search.
 GROUP = 16
-# Pairs of rows that are copied side by side at a time.
-PAIRS = 4096
+# Examples that are taken to float64 at a time; pairs of examples that are copied side by side.
+PART, PAIRS = 256, 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ def screen(x: Tensor) -> Screen:
         >>> screen(torch.tensor([[3.0, 4.0]])).norms
         tensor([5.], dtype=torch.float64)
     """
-    norms = torch.linalg.vector_norm(x, dim=1, dtype=torch.float64)
+    norms = torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in x.split(PART)])
     return Screen(x, (norms.square() / 2).to(x.dtype), norms, (x.shape[1] + 8) * torch.finfo(x.dtype).eps / 2)
 
 
@@ -60,34 +60,76 @@ def evened(of: Screen) -> Screen:
     return replace(of, points=pad(of.points, (0, 0, 0, more)), halves=pad(of.halves, (0, more), value=torch.inf))
 
 
-def half_distances(of: Screen, rows: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return ‖xⱼ‖²/2 − xᵢ·xⱼ of the given rows i with all examples j, infinite for j = i: [rows, n].
+@dataclass(frozen=True, slots=True, eq=False)
+class Tile:
+    """‖xⱼ‖²/2 − xᵢ·xⱼ of some rows i with all examples j, infinite for j = i.
 
     That is half a squared distance, ‖xᵢ − xⱼ‖²/2, less the constant ‖xᵢ‖²/2.
 
+    Attributes:
+        values: [rows, n].
+        minima: [rows, groups] over groups of columns; column c belongs to group c modulo the number of groups.
+    """
+
+    values: Tensor
+    minima: Tensor
+
+    def kth_smallest(self, k: int) -> Tensor:
+        """Return a value that at least k others of a row do not exceed, hardly above the k-th smallest: [rows].
+
+        It is the k-th smallest minimum.
+        """
+        if self.minima.device.type != "cpu":
+            return self.minima.kthvalue(k, dim=1).values
+        # Several times faster than torch's.
+        return torch.from_numpy(np.partition(self.minima.numpy(), k - 1, axis=1)[:, k - 1])
+
+    def small_ones(self, k: int) -> Tensor:
+        """Return k columns of each row with values hardly above the k smallest: [rows, k]."""
+        groups = self.minima.topk(k, dim=1, largest=False, sorted=False).indices
+        members = self.values.unflatten(1, (-1, self.minima.shape[1]))
+        member = members.gather(2, groups[:, None, :].expand(-1, members.shape[1], -1)).argmin(dim=1)
+        return member * self.minima.shape[1] + groups
+
+
+def half_distances(of: Screen, rows: Tensor, k: int, out: Tensor | None = None) -> Tile:
+    """Return half distances of the given rows to all examples.
+
     Args:
-        of: the examples.
-        rows: [rows] int64, which of them.
-        out: [rows, n] takes the result.
+        of: the examples; a multiple of 16 of them, see :func:`evened`.
+        rows: [rows] int64, which of them, ascending.
+        k: how many of the smallest will be sought.
+        out: [rows, n] takes the values.
 
     Examples:
-        >>> half_distances(screen(torch.tensor([[0.0], [2.0]])), torch.tensor([1]))
-        tensor([[0., inf]])
+        >>> tile = half_distances(evened(screen(torch.tensor([[0.0], [2.0], [5.0]]))), torch.tensor([1]), 1)
+        >>> tile.values[:, :3], tile.small_ones(1)
+        (tensor([[0.0000,    inf, 2.5000]]), tensor([[0]]))
     """
-    tile = product(-of.points[rows], of.points, plus=of.halves, out=out)
-    tile[torch.arange(len(rows), device=rows.device), rows] = torch.inf
-    return tile
+    n, left = len(of.points), -_taken(of.points, rows)
+    values = left.new_empty(len(rows), n) if out is None else out
+    # Groups of fewer columns, where there would be fewer than 2 k groups.
+    size = next((size for size in (16, 8, 4, 2) if n >= 2 * k * size), 1)
+    minima = left.new_full((len(rows), n // size), torch.inf)
+    # One column of each group at a time, so that minima are taken of what is in the cache still.
+    for start in range(0, n, n // size):
+        part = slice(start, start + n // size)
+        tile = product(left, of.points[part], plus=of.halves[part], out=values[:, part])
+        own = (start <= rows) & (rows < part.stop)
+        tile[own, rows[own] - start] = torch.inf
+        torch.minimum(minima, tile, out=minima)
+    return Tile(values, minima)
 
 
 def half_distances_of_pairs(of: Screen, rows: Tensor, pairs: Candidates) -> Tensor:
-    """Return ‖xⱼ‖²/2 − xᵢ·xⱼ of pairs of the given rows i: [pairs].
+    """Return ‖xⱼ‖²/2 − xᵢ·xⱼ of pairs of the given rows i, which ascend: [pairs].
 
     Examples:
         >>> line = screen(torch.tensor([[0.0], [2.0], [3.0]]))
         >>> half_distances_of_pairs(line, torch.tensor([1]), Candidates(torch.tensor([0, 2]), torch.tensor([0, 2])))
         tensor([ 0.0000, -1.5000])
     """
-    left, halves = of.points[rows], of.halves[pairs.examples]
+    left, halves = _taken(of.points, rows), of.halves[pairs.examples]
     if left.device.type != "cpu":
         parts = zip(pairs.spread(rows).split(PAIRS), pairs.examples.split(PAIRS), strict=True)
         return halves - torch.cat([torch.linalg.vecdot(of.points[i], of.points[j]) for i, j in parts])
@@ -99,43 +141,7 @@ def half_distances_of_pairs(of: Screen, rows: Tensor, pairs: Candidates) -> Tens
     return torch.sparse.sampled_addmm(places, left, of.points.mT, alpha=-1.0).values()
 
 
-def kth_smallest(tile: Tensor, k: int) -> Tensor:
-    """Return for each row a value that at least k others do not exceed, hardly above the k-th smallest: [rows].
-
-    In tiles whose width is a multiple of 16; it is the k-th smallest minimum over groups of columns, see
-    :func:`_minima`.
-
-    Examples:
-        >>> kth_smallest(torch.arange(64.0).view(1, 64), 3)
-        tensor([2.])
-    """
-    minima = _minima(tile, k)
-    if tile.device.type != "cpu":
-        return minima.kthvalue(k, dim=1).values
-    # Several times faster than torch's.
-    return torch.from_numpy(np.partition(minima.numpy(), k - 1, axis=1)[:, k - 1])
-
-
-def small_ones(tile: Tensor, k: int) -> Tensor:
-    """Return for each row k columns with values hardly above the k smallest: [rows, k].
-
-    Examples:
-        >>> small_ones(torch.arange(64.0).view(1, 64), 3).sort().values
-        tensor([[0, 1, 2]])
-    """
-    minima = _minima(tile, k)
-    groups = minima.topk(k, dim=1, largest=False, sorted=False).indices
-    members = tile.unflatten(1, (-1, minima.shape[1]))
-    member = members.gather(2, groups[:, None, :].expand(-1, members.shape[1], -1)).argmin(dim=1)
-    return member * minima.shape[1] + groups
-
-
-def _minima(tile: Tensor, k: int) -> Tensor:
-    """Return minima over groups of 16 columns, fewer where there would be fewer than 2 k groups: [rows, groups].
-
-    Column c belongs to group c modulo the number of groups. The number of columns is a multiple of 16.
-    """
-    size = GROUP
-    while size > 1 and tile.shape[1] < 2 * k * size:
-        size //= 2
-    return tile.unflatten(1, (size, -1)).amin(dim=1)
+def _taken(points: Tensor, rows: Tensor) -> Tensor:
+    """Return some of the points, not copied if the rows, which ascend, follow each other."""
+    first, last = int(rows[0]), int(rows[-1])
+    return points[first : last + 1] if last - first + 1 == len(rows) else points[rows]

@@ -8,25 +8,24 @@ import torch
 from torch import Tensor
 
 from learnscope.observables.products import product
-from learnscope.observables.screening import Screen, evened, half_distances, kth_smallest, screen
+from learnscope.observables.screening import Screen, evened, half_distances, screen
 
-# Directions of a sketch, and the step of how many a coarser one has; the sample that they are found from.
-DIRECTIONS, STEP, SAMPLE = 128, 16, 1024
+# Directions that are found, from a sample of that size, and the step of how many of them a sketch has.
+DIRECTIONS, STEP, SAMPLE = 128, 32, 512
 # Examples that sketches are tried on.
 TRIAL = 16
 # A product of one pair alone takes the time of so many multiplications in a matrix product for each of its terms.
-ALONE = 64
+ALONE = 32
 # Features whose float32 products are summed before float64 takes over; the rounding of float32.
-TERMS, UNIT = 128, 2.0**-24
+TERMS, UNIT = 256, 2.0**-24
 
 
-def cascade(x: Tensor, k: int) -> list[Screen]:
-    """Return screens whose distances are lower bounds of those of the last one, which has all coordinates.
+def screens(x: Tensor, k: int) -> list[Screen]:
+    """Return a screen with few coordinates, whose distances are lower bounds, and one with all; or that alone.
 
-    The examples' 128 leading principal coordinates s = Px and what they leave out, ρ = ‖x − PᵀPx‖, bound distances
-    from below, as |ρᵢ − ρⱼ| ≤ ‖residualᵢ − residualⱼ‖; so do fewer of them. The sketch of all pairs has that
-    multiple of 16 of coordinates which is the cheapest for 16 examples; for the pairs that it leaves come 128; and
-    then all. With fewer than 384 features, or where no sketch would be quicker, there is only the last screen.
+    The examples' leading principal coordinates s = Px and what they leave out, ρ = ‖x − PᵀPx‖, bound distances
+    from below, as |ρᵢ − ρⱼ| ≤ ‖residualᵢ − residualⱼ‖. Of 32, 64, 96 and 128 coordinates, those are taken which
+    are the quickest for 16 examples; none with fewer than 384 features, or where all coordinates are quicker.
 
     Args:
         x: [n, d] centred features, float32.
@@ -39,40 +38,38 @@ def cascade(x: Tensor, k: int) -> list[Screen]:
     if d < 3 * DIRECTIONS or n < 32 * TRIAL:
         return [exact]
     coordinates = _projected(x, leading_directions(x[:: -(-n // SAMPLE)]))
-    best, least = 0, n * d
-    for r, pairs in _pairs_left(exact, coordinates, k):
-        cost = n * r + pairs * DIRECTIONS * ALONE
-        if cost < least:
-            best, least = r, cost
-    return [*(sketch(exact, coordinates[:, :r]) for r in sorted({best, DIRECTIONS}) if best), exact]
+    costs = {r: n * r + pairs * d * ALONE for r, pairs in _pairs_left(exact, coordinates, k)}
+    best = min(costs, key=costs.__getitem__)
+    return [sketch(exact, coordinates[:, :best]), exact] if costs[best] < n * d else [exact]
 
 
 def sketch(exact: Screen, coordinates: Tensor) -> Screen:
     """Return a screen whose half distances exceed those of ``exact`` by no more than the slack allows.
 
-    Coordinates are off by at most η‖x‖, η = √r (128 + 8) u, so their squares by (2η + η²)‖x‖², which is added to
+    Coordinates are off by at most η‖x‖, η = √r (256 + 8) u, so their squares by (2η + η²)‖x‖², which is added to
     ρ² = ‖x‖² − ‖s‖²; and sᵢ·sⱼ by (2η + η²)‖xᵢ‖‖xⱼ‖, which is slack.
 
     Args:
         exact: the screen of x.
-        coordinates: [n, r] float64, of x in orthonormal directions, as from float32 products of 128 terms.
+        coordinates: [n, r] float64, of x in orthonormal directions, as from float32 products of 256 terms.
 
     Examples:
         >>> x = torch.tensor([[3.0, 4.0, 0.0]])
         >>> sketch(screen(x), x[:, :2].double()).points.round(decimals=3)
-        tensor([[3.0000, 4.0000, 0.0240]])
+        tensor([[3.0000, 4.0000, 0.0330]])
         >>> sketch(screen(x), x[:, :1].double()).points.round(decimals=2)
         tensor([[3., 4.]])
     """
-    points = torch.cat([coordinates, _left_out(exact, coordinates)[:, None]], dim=1)
-    return Screen(points.to(exact.points.dtype), exact.halves, exact.norms, _slack(coordinates.shape[1]))
+    r = coordinates.shape[1]
+    points = exact.points.new_empty(len(coordinates), r + 1)
+    points[:, :r], points[:, r] = coordinates, _left_out(exact, torch.linalg.vector_norm(coordinates, dim=1), r)
+    return Screen(points, exact.halves, exact.norms, _slack(r))
 
 
-def _left_out(exact: Screen, coordinates: Tensor) -> Tensor:
-    """Return ρ, or more by what coordinates may be off: [n] float64."""
-    squares = exact.norms.square()
-    eta = _eta(coordinates.shape[1])
-    return ((squares - coordinates.square().sum(dim=1)).clamp(min=0) + (2 * eta + eta**2) * squares).sqrt()
+def _left_out(exact: Screen, norms: Tensor, r: int) -> Tensor:
+    """Return ρ from the norms ‖s‖ of r coordinates, or more by what these may be off: [n] float64."""
+    squares, eta = exact.norms.square(), _eta(r)
+    return ((squares - norms.square()).clamp(min=0) + (2 * eta + eta**2) * squares).sqrt()
 
 
 def _slack(r: int) -> float:
@@ -114,16 +111,18 @@ def _projected(x: Tensor, directions: Tensor) -> Tensor:
 
 
 def _pairs_left(exact: Screen, coordinates: Tensor, k: int) -> Iterator[tuple[int, float]]:
-    """Yield how many pairs an example shares, of 16, a sketch of 16, 32, ... coordinates leaves."""
+    """Yield how many pairs an example shares, of 16, a sketch of 32, 64, 96, 128 coordinates leaves."""
     n = len(coordinates)
     rows = torch.arange(0, n, -(-n // TRIAL), device=coordinates.device)
-    limit = kth_smallest(half_distances(evened(exact), rows), k)
+    limit = half_distances(evened(exact), rows, k).kth_smallest(k)
     lower = exact.halves.repeat(len(rows), 1)
+    norms = torch.zeros_like(exact.norms)
     for start in range(0, DIRECTIONS, STEP):
-        block = coordinates[:, start : start + STEP].float()
+        block, r = coordinates[:, start : start + STEP].float(), start + STEP
         lower.addmm_(block[rows], block.mT, alpha=-1)
-        residual = _left_out(exact, coordinates[:, : start + STEP]).float()
-        slack = 2 * (exact.slack + _slack(start + STEP)) * exact.norms[rows].square()
+        norms = torch.hypot(norms, torch.linalg.vector_norm(block, dim=1, dtype=torch.float64))
+        residual = _left_out(exact, norms, r).float()
+        slack = 2 * (exact.slack + _slack(r)) * exact.norms[rows].square()
         # x·y ≤ s·t + ρσ, in which s·t is subtracted already
         near = lower <= torch.addr((limit + slack)[:, None].float(), residual[rows], residual)
-        yield start + STEP, float(near.sum()) / len(rows)
+        yield r, float(near.sum()) / len(rows)
