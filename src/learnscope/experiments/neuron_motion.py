@@ -43,7 +43,7 @@ from learnscope.report.chart import (
 FORMULAS = ("with 1/d", "as on the slide")
 NEAR = 0.01  # of |z*|, where a neuron counts as arrived
 WINDOW = 4.0  # units of the inputs that are drawn on each side of the origin
-ACTIVITIES = ("active at the end", "no longer active", "never active")
+ACTIVITIES = ("never active", "no longer active", "active at the end")
 
 
 class Settings(laboratory.Settings):
@@ -131,7 +131,7 @@ def followed(neurons: Neurons, x: Tensor, phase: Tensor) -> tuple[Tensor, Tensor
     grown = (u * phases.cosh() + k * neurons.outputs * phases.sinh() - u) / k**2
     along = grown[..., None] * direction
     z = kinks(neurons.weights + along[..., :-1], neurons.biases + along[..., -1])
-    return z, torch.where(lasts, 0, torch.where(u > 0, 1, 2))
+    return z, torch.where(lasts, 2, torch.where(u > 0, 1, 0))
 
 
 def _one_training_point(point: Point, generator: torch.Generator) -> xr.Dataset:
@@ -215,11 +215,11 @@ FIELD = Claim(
         Criterion(
             name="share of the neurons that stay active within 1 % of z* at k t = 12",
             predicted=1.0,
-            measured=share_arrived(ACTIVITIES[0]),
+            measured=share_arrived(ACTIVITIES[-1]),
             band=at_least(0.95),
             reason="the start counts for 2 |ω, b| k / (|u₀ + k β₀| e^12) ≈ 1e-4 of the end, and more than 1e-2 only "
             "if |u₀ + k β₀| is below 1e-2 of its typical size",
-            control=share_arrived(ACTIVITIES[2]),
+            control=share_arrived(ACTIVITIES[0]),
             control_name="neurons that the point does not activate",
         ),
     ),
