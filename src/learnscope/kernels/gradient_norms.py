@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from learnscope.errors import BudgetError
-from learnscope.kernels.tangent.contraction import formed
-from learnscope.kernels.tangent.kernel import Plan, make_plan
+from learnscope.kernels.tangent.contraction import Held, formed
 from learnscope.kernels.tangent.layers import Factors
+from learnscope.kernels.tangent.plan import Plan, make_plan
 from learnscope.kernels.tangent.selection import Readout, Selected
 
 
@@ -34,27 +34,27 @@ def squared_gradient_norms(model: nn.Module, x: Tensor, readout: Readout, parame
         t² (a + scalars b) and scalars t a b multiplications an example.
     """
     plan = make_plan(model, x, readout, parameters, "layerwise")
-    block = plan.block(x[:1])
+    factors = [each for each in plan.block(x[:1], 1).values() if isinstance(each, Factors)]
     itemsize = next(model.parameters()).element_size()
-    least = plan.bytes_each + itemsize * max((_temporary(each) for each in block.factors.values()), default=0)
+    least = plan.working + itemsize * max((_temporary(each) for each in factors), default=0)
     if least > budget:
         raise BudgetError(f"budget={budget:,} bytes is too small for the gradients of one example: give {least:,}.")
-    return torch.cat([_norms_of(plan, few) for few in x.split(budget // least)])
+    return torch.cat([_norms_of(plan, few) for few in x.split(min(len(x), budget // least))])
 
 
 def _norms_of(plan: Plan, x: Tensor) -> Tensor:
-    block = plan.block(x)
-    parts = [_from_factors(each) for each in block.factors.values()]
-    parts += [each.flatten(1).square().sum(1) for each in block.jacobians.values()]
-    return torch.stack(parts).sum(0)
+    return torch.stack([_squares(each) for each in plan.block(x, len(x)).values()]).sum(0)
 
 
-def _from_factors(factors: Factors) -> Tensor:
-    if _by_positions(factors):
-        inputs = torch.einsum("ngta,ngsa->ngts", factors.inputs, factors.inputs)
-        gradients = torch.einsum("nkgtb,nkgsb->ngts", factors.gradients, factors.gradients)
-        return (inputs * gradients).sum((1, 2, 3))
-    return formed(factors).square().sum((1, 2))
+def _squares(held: Held) -> Tensor:
+    """Return Σ_k ‖J_k‖² of one layer, [n]."""
+    if isinstance(held, Tensor):
+        return held.flatten(1).square().sum(1)
+    if held.vocabulary or not _by_positions(held):
+        return formed(held).square().sum((1, 2))
+    inputs = torch.einsum("ngta,ngsa->ngts", held.inputs, held.inputs)
+    gradients = torch.einsum("nkgtb,nkgsb->ngts", held.gradients, held.gradients)
+    return (inputs * gradients).sum((1, 2, 3))
 
 
 def _by_positions(factors: Factors) -> bool:

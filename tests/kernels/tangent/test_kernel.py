@@ -6,7 +6,7 @@ from torch import nn
 
 from learnscope.errors import BudgetError, InputError
 from learnscope.kernels.tangent import reference, selected_parameters, tangent_kernel
-from learnscope.kernels.tangent.kernel import make_plan
+from learnscope.kernels.tangent.plan import make_plan
 from learnscope.kernels.tangent.selection import Readout
 
 from .conftest import CASES
@@ -56,7 +56,7 @@ def test_blocks_under_a_small_budget_give_the_same_kernel(case):
     model, x = case
     whole = tangent_kernel(model, x.clone())
     plan = make_plan(model, x.clone(), Readout("all"), None)
-    small = 2 * 2 * plan.bytes_each + 3 * 4 * 8 * plan.scalars**2
+    small = 3 * plan.held + plan.working + 8 * plan.least_scratch
     torch.testing.assert_close(tangent_kernel(model, x.clone(), budget=small), whole)
 
 
@@ -187,11 +187,20 @@ def test_outputs_that_are_not_a_tensor_are_refused(x):
         tangent_kernel(Two(nn.Linear(5, 2)).double(), x)
 
 
-def test_nan_in_the_model_reaches_the_kernel_instead_of_vanishing(x):
+def test_nan_in_the_model_is_said_and_reaches_the_kernel_instead_of_vanishing(x):
     model = mlp()
     with torch.no_grad():
         model[2].weight[0, 0] = torch.nan
-    assert tangent_kernel(model, x).isnan().any()
+    with pytest.warns(UserWarning, match=r"'2\.weight' of the model holds NaN or infinite numbers"):
+        kernel = tangent_kernel(model, x)
+    assert kernel.isnan().any()
+
+
+def test_integers_where_the_model_takes_real_numbers_are_refused_with_the_remedy(x):
+    with pytest.raises(InputError, match=r"inputs of torch\.uint8 \(.*\): convert them with \.float\(\)"):
+        tangent_kernel(mlp(), (x * 10).to(torch.uint8))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):  # whatever else the model raises
+        tangent_kernel(mlp(), x[:, :4])
 
 
 def test_integer_inputs_are_taken_as_they_are():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -53,56 +53,91 @@ def candidates(model: nn.Module, parameters: Parameters) -> Structured:
     return Structured(found)
 
 
-def factors_of(model: nn.Module, x: Tensor, readout: Readout, structured: Structured) -> dict[str, Factors]:
-    """Return the factors of the structured modules on examples x; those that were not called once are left out.
+def factors_of(model: nn.Module, x: Tensor, readout: Readout, structured: Structured) -> Iterator[tuple[str, Factors]]:
+    """Yield names and factors of the structured modules on examples x; those that were not called once are left out.
 
-    Cost: one forward pass and a backward pass for each scalar; memory for the inputs, and for the gradients of every
-    scalar, of these modules.
+    Cost: one forward pass and a backward pass for each scalar; memory for the inputs of these modules, and for the
+    gradients of every scalar until they are yielded.
     """
     with torch.enable_grad(), _tapped(model, structured) as calls:
         scalars = readout(evaluated(model, x))
     once = {name: call for name, call in calls.items() if _once(call, len(x))}
-    taps = [call.tap for call in once.values() if call.tap is not None]
-    if not taps:
-        return {}
-    gradients = [_gradients(scalars[:, k], taps, last=k == scalars.shape[1] - 1) for k in range(scalars.shape[1])]
-    found = {}
-    for place, (name, call) in enumerate(once.items()):
+    gradients = _gradients(scalars, [call.tap for call in once.values() if call.tap is not None])
+    del scalars
+    for name, call in once.items():
         assert call.inputs is not None
-        stacked = torch.stack([each[place] for each in gradients], 1)
-        found[name] = build_factors(model.get_submodule(name), structured.modules[name], call.inputs, stacked)
-    return found
+        yield name, build_factors(model.get_submodule(name), structured.modules[name], call.inputs, gradients.pop(0))
 
 
-def proven(model: nn.Module, x: Tensor, readout: Readout, parameters: Parameters) -> Structured:
-    """Return the modules whose factors give the gradients that autograd gives, on the first examples.
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the first examples show of a network.
+
+    Attributes:
+        structured: the modules whose factors give the gradients that autograd gives.
+        factors: their factors on the first examples.
+        scalars: number of scalars of an example.
+        examples: number of first examples.
+        saved: bytes that a forward pass keeps for the backward pass.
+    """
+
+    structured: Structured
+    factors: Mapping[str, Factors]
+    scalars: int
+    examples: int
+    saved: int
+
+
+def proven(model: nn.Module, x: Tensor, readout: Readout, tried: Structured) -> Proof:
+    """Return which of some modules have factors that give the gradients of autograd, on the first examples.
 
     A random combination of scalars is differentiated both ways. That also catches what no look at the modules shows:
     weights that are used outside of their module, recomputed activations, inputs that are overwritten.
     """
-    tried = candidates(model, parameters)
-    if not tried.modules:
-        return tried
-    few = x[:PROOF_EXAMPLES]
-    found = factors_of(model, few, readout, tried)
-    with torch.enable_grad():
+    few, saved = x[:PROOF_EXAMPLES], Saved(model)
+    with torch.enable_grad(), saved.watched():
         scalars = readout(evaluated(model, few))
-        generator = torch.Generator().manual_seed(0)
-        weights = torch.randn(scalars.shape, generator=generator, dtype=torch.float64).to(scalars)
-        named = dict(model.named_parameters())
-        wanted = sorted(tried.parameters())
+    shape = scalars.shape
+    if not tried.modules:
+        return Proof(tried, {}, shape[1], len(few), saved.bytes)
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(shape, generator=generator, dtype=torch.float64).to(scalars)
+    named, wanted = dict(model.named_parameters()), sorted(tried.parameters())
+    truth: dict[str, Tensor] = {}
+    if scalars.requires_grad:
         grads = torch.autograd.grad((scalars * weights).sum(), [named[n] for n in wanted], allow_unused=True)
-    truth = {name: grad for name, grad in zip(wanted, grads, strict=True) if grad is not None}
-    holds = {
-        name: owned
-        for name, owned in tried.modules.items()
-        if name in found and _agrees(found[name], weights, name, owned, truth)
-    }
-    return Structured(holds)
+        truth = {name: grad for name, grad in zip(wanted, grads, strict=True) if grad is not None}
+    del scalars
+    found = factors_of(model, few, readout, tried)
+    holds = {name: each for name, each in found if _agrees(each, weights, name, tried.modules[name], truth)}
+    kept = Structured({name: tried.modules[name] for name in holds})
+    return Proof(kept, holds, shape[1], len(few), saved.bytes)
+
+
+class Saved:
+    """Counts the bytes that forward passes keep for the backward pass, beyond the parameters."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._own = {p.data_ptr() for p in model.parameters()}
+        self._sizes: dict[int, int] = {}
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Return a context in which forward passes are counted."""
+        return torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
+
+    @property
+    def bytes(self) -> int:
+        """What has been kept."""
+        return sum(self._sizes.values())
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in self._own:
+            self._sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
 
 
 def _agrees(factors: Factors, weights: Tensor, name: str, owned: frozenset[str], truth: Mapping[str, Tensor]) -> bool:
-    combined = torch.einsum("nk,ngta,nkgtb->gba", weights, factors.inputs, factors.gradients)
+    combined = _combined(factors, weights)
     prefix = f"{name}." if name else ""
     if any(prefix + each not in truth for each in owned):
         return False
@@ -112,6 +147,16 @@ def _agrees(factors: Factors, weights: Tensor, name: str, owned: frozenset[str],
             return False
         combined = combined[..., :-1]
     return "weight" not in owned or _close(combined.flatten(), truth[f"{prefix}weight"].flatten(), rounding)
+
+
+def _combined(factors: Factors, weights: Tensor) -> Tensor:
+    """Return the gradient Σ_nk w_nk J_nk of all weights, [groups, b, a]."""
+    gradients = torch.einsum("nk,nkgtb->ngtb", weights, factors.gradients)
+    if not factors.vocabulary:
+        return torch.einsum("ngta,ngtb->gba", factors.inputs, gradients)
+    rows = gradients.new_zeros(factors.vocabulary + 1, gradients.shape[-1])
+    rows.index_add_(0, factors.inputs.flatten() + 1, gradients.flatten(0, 2))  # what stands for nothing comes first
+    return rows[1:][None]  # an embedding's weights are [a, b]
 
 
 def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
@@ -130,9 +175,19 @@ def _once(call: _Calls, n: int) -> bool:
     )
 
 
-def _gradients(scalar: Tensor, taps: list[Tensor], *, last: bool) -> list[Tensor]:
-    found = torch.autograd.grad(scalar.sum(), taps, retain_graph=not last, allow_unused=True)
-    return [torch.zeros_like(tap) if each is None else each for tap, each in zip(taps, found, strict=True)]
+def _gradients(scalars: Tensor, taps: list[Tensor]) -> list[Tensor]:
+    """Return the gradients of all scalars by each tap, [n, k, ...]."""
+    if not taps:
+        return []
+    n, k = scalars.shape
+    stacked = [tap.new_empty(n, k, *tap.shape[1:]) for tap in taps]
+    for i in range(k):
+        found = torch.autograd.grad(
+            scalars[:, i].sum(), taps, retain_graph=i < k - 1, allow_unused=True, materialize_grads=True
+        )
+        for whole, each in zip(stacked, found, strict=True):
+            whole[:, i] = each
+    return stacked
 
 
 @contextmanager

@@ -1,7 +1,12 @@
-"""One layer's kernel from its factors, in whichever of three ways takes the fewest multiplications."""
+"""One layer's kernel from its factors or Jacobians, added to the kernel of the network.
+
+Kernels are matrices here, [n r, m r] with one row for each example and scalar (r = k), or for each example if only the
+trace over scalars is wanted (r = 1). On the diagonal of a symmetric kernel, what is below it may be left out.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -10,69 +15,192 @@ from torch import Tensor
 from learnscope.kernels.tangent.layers import Factors
 
 Way = Literal["layerwise", "jacobian", "positions"]
+Held = Factors | Tensor  # factors, or a Jacobian [n, k, parameters]
+
+STRIPS = 8  # in which the upper triangle is computed, with 1/16 to spare
+LEAST_ROWS = 128  # of a strip, for products of matrices to be quick
+BATCHED = 3  # time of a multiplication in a batch of small matrices, in those of large ones
+PASS = 8  # time of reading and writing a number, in multiplications
 
 
-def formed(factors: Factors) -> Tensor:
-    """Return the Jacobian J = Σ_t X_t ⊗ G_t as [n, k, parameters]."""
-    return torch.einsum("ngta,nkgtb->nkgab", factors.inputs, factors.gradients).flatten(2)
+def add_kernel(
+    target: Tensor, first: Held, second: Held, way: Way, scratch: int, *, trace: bool, triangular: bool = False
+) -> None:
+    """Add the kernel of one layer between two sets of examples to a matrix, in place.
+
+    Args:
+        target: [n r, m r] a matrix, contiguous along its rows.
+        first: factors or Jacobian of n examples.
+        second: of m examples.
+        way: how factors are contracted; a Jacobian is multiplied with the other.
+        scratch: how many numbers the work may hold at once, see :func:`least_scratch`.
+        trace: whether to sum over equal scalars.
+        triangular: whether ``second`` is ``first``, and only the diagonal and what is above it are wanted.
+    """
+    if isinstance(first, Tensor) or isinstance(second, Tensor):
+        assert isinstance(first, Tensor)
+        assert isinstance(second, Tensor)
+        _add_product(target, _rows(first, trace=trace), _rows(second, trace=trace), triangular)
+    elif way == "jacobian":
+        _add_formed(target, first, second, scratch, trace=trace, triangular=triangular)
+    elif first.sizes[2] == second.sizes[2] == 1:
+        _add_layerwise(target, first, second, scratch, trace=trace, triangular=triangular)
+    else:
+        _add_positions(target, first, second, scratch, trace=trace, triangular=triangular)
 
 
-def from_jacobians(first: Tensor, second: Tensor, *, trace: bool) -> Tensor:
-    """Return J J'ᵀ from [n, k, parameters] and [m, k, parameters]: [n, m, k, k], or [n, m] summed over equal k."""
-    n, k, _ = first.shape
-    m = len(second)
-    if trace:
-        return first.flatten(1) @ second.flatten(1).T
-    product = first.flatten(0, 1) @ second.flatten(0, 1).T
-    return product.reshape(n, k, m, k).transpose(1, 2)
+def examples_of(held: Held) -> int:
+    """Return of how many examples there are factors or Jacobians."""
+    return len(held.inputs if isinstance(held, Factors) else held)
 
 
-def from_products(first: Factors, second: Factors, *, trace: bool) -> Tensor:
-    """Return the kernel of a layer used at one position: Σ_g (X X'ᵀ) ∘ (G G'ᵀ), without forming the Jacobian."""
-    kernel: Tensor | None = None
-    for g in range(first.inputs.shape[1]):
-        inputs = first.inputs[:, g, 0] @ second.inputs[:, g, 0].T
-        gradients = from_jacobians(first.gradients[:, :, g, 0], second.gradients[:, :, g, 0], trace=trace)
-        part = gradients.mul_(inputs if trace else inputs[:, :, None, None])
-        kernel = part if kernel is None else kernel.add_(part)
-    assert kernel is not None
-    return kernel
+def formed(factors: Factors, groups: slice = slice(None), channels: slice = slice(None)) -> Tensor:
+    """Return the Jacobian J = Σ_t G_t ⊗ X_t of some of the weights, [n, k, parameters]."""
+    gradients = factors.gradients[:, :, groups, :, channels]
+    inputs = factors.dense_inputs(groups)
+    n, k, g, t, b = gradients.shape
+    left = gradients.permute(0, 2, 1, 4, 3).reshape(n * g, k * b, t)
+    found = torch.bmm(left, inputs.reshape(n * g, t, -1))
+    return found.reshape(n, g, k, -1).transpose(1, 2).flatten(2)
 
 
-def from_positions(first: Factors, second: Factors, *, trace: bool) -> Tensor:
-    """Return the kernel of a layer used at many positions: the sum over pairs of them of (X_t · X'_s)(G_t · G'_s)."""
-    inputs = torch.einsum("ngta,mgsa->gntms", first.inputs, second.inputs)
-    if trace:
-        gradients = torch.einsum("nkgtb,mkgsb->gntms", first.gradients, second.gradients)
-        return torch.einsum("gntms,gntms->nm", inputs, gradients)
-    n, k, groups, positions, _ = first.gradients.shape
-    m, others = len(second.inputs), second.inputs.shape[2]
-    kernel = first.inputs.new_zeros(n, m, k, k)
-    for g in range(groups):  # a scalar at a time, so that no [n, k, t, m, k, s] is held
-        for i in range(k):
-            left = first.gradients[:, i, g].reshape(n * positions, -1)
-            for j in range(k):
-                right = second.gradients[:, j, g].reshape(m * others, -1)
-                product = (left @ right.T).reshape(n, positions, m, others)
-                kernel[:, :, i, j] += (product * inputs[g]).sum((1, 3))
-    return kernel
-
-
-def layer_kernel(first: Factors, second: Factors, way: Way, *, trace: bool) -> Tensor:
-    """Return a layer's kernel between two sets of examples: [n, m, k, k], or [n, m] if only the trace is wanted."""
-    single = first.inputs.shape[2] == second.inputs.shape[2] == 1
-    if way == "jacobian":
-        return from_jacobians(formed(first), formed(second), trace=trace)
-    return from_products(first, second, trace=trace) if single else from_positions(first, second, trace=trace)
+def add_transposed(matrix: Tensor) -> None:
+    """Copy what is above the diagonal of a square matrix to below it, in place."""
+    for start, stop in strips(len(matrix), LEAST_ROWS):
+        corner = matrix[start:stop, start:stop]
+        corner.copy_(corner.triu() + corner.triu(1).mT)
+        matrix[stop:, start:stop] = matrix[start:stop, stop:].mT
 
 
 def cheapest(factors: Factors, n: int, m: int, *, trace: bool) -> Way:
-    """Return the way that takes the fewest multiplications for n × m examples with factors like these."""
-    _, groups, positions, a = factors.inputs.shape
-    k, b = factors.gradients.shape[1], factors.gradients.shape[-1]
-    pairs = n * m * (k if trace else k * k)
-    jacobian = groups * a * b * ((n + m) * k * positions + pairs)
-    products = groups * positions**2 * (n * m * (a + 1) + pairs * (b + 1))
-    if products <= jacobian:
-        return "layerwise" if positions == 1 else "positions"
-    return "jacobian"
+    """Return the way that takes the least time for n × m examples with factors like these."""
+    k, g, t, a, b = factors.sizes
+    r = 1 if trace else k
+    jacobian = g * a * b * (2 * (n + m) * k * t + n * m * k * r)
+    met = 1 if factors.vocabulary else a  # whether tokens are equal takes no multiplications
+    if t == 1:
+        return "layerwise" if n * m * g * (met + k * r * b + PASS * r * r) <= jacobian else "jacobian"
+    if trace:
+        each = t * t * (met + k * b + PASS)
+    else:
+        each = t * t * (met + BATCHED * k * b) + BATCHED * t * k * k * b + PASS * t * k * b
+    return "positions" if n * m * g * each <= jacobian else "jacobian"
+
+
+def smaller_formed(factors: Factors) -> bool:
+    """Return whether the Jacobian is to be kept: unless it takes far more memory than the factors."""
+    k, g, t, a, b = factors.sizes
+    return k * a * b <= 4 * t * ((1 if factors.vocabulary else a) + k * b)
+
+
+def least_scratch(factors: Factors, way: Way, *, trace: bool) -> int:
+    """Return how many numbers the work on one pair of examples holds at least."""
+    k, _, t, a, b = factors.sizes
+    if way == "jacobian":
+        return 2 * k * a + (2 * t * a if factors.vocabulary else 0)
+    return k * k if t == 1 else _pair(factors, trace=trace)
+
+
+def strips(rows: int, least: int) -> Iterator[tuple[int, int]]:
+    """Yield the beginnings and ends of up to :data:`STRIPS` strips of rows, of ``least`` rows or more."""
+    step = max(1, least, -(-rows // STRIPS))
+    for start in range(0, rows, step):
+        yield start, min(rows, start + step)
+
+
+def _rows(jacobian: Tensor, *, trace: bool) -> Tensor:
+    """Return a row for each row of the kernel, whose products with each other are its entries."""
+    return jacobian.flatten(1) if trace else jacobian.flatten(0, 1)
+
+
+def _add_product(target: Tensor, left: Tensor, right: Tensor, triangular: bool) -> None:
+    if not triangular:
+        target.addmm_(left, right.mT)
+        return
+    for start, stop in strips(len(left), LEAST_ROWS):
+        target[start:stop, start:].addmm_(left[start:stop], right[start:].mT)
+
+
+def _add_formed(
+    target: Tensor, first: Factors, second: Factors, scratch: int, *, trace: bool, triangular: bool
+) -> None:
+    """Form the Jacobians of a few weights at a time, and multiply them."""
+    k, g, _, a, b = first.sizes
+    channel = (len(first.inputs) + (0 if triangular else len(second.inputs))) * k * a
+    groups, channels = max(1, scratch // (channel * b)), min(b, max(1, scratch // channel))
+    for i in range(0, g, groups):
+        for j in range(0, b, channels):
+            some = slice(i, i + groups), slice(j, j + channels)
+            left = _rows(formed(first, *some), trace=trace)
+            right = left if triangular else _rows(formed(second, *some), trace=trace)
+            _add_product(target, left, right, triangular)
+
+
+def _add_layerwise(
+    target: Tensor, first: Factors, second: Factors, scratch: int, *, trace: bool, triangular: bool
+) -> None:
+    """Add Σ_g (X X'ᵀ) ∘ (G G'ᵀ) for a layer used at one position, without forming the Jacobian."""
+    k, groups, *_ = first.sizes
+    n, m, r = len(first.inputs), len(second.inputs), 1 if trace else k
+    step = max(1, scratch // (m * r * r))
+    if triangular:
+        step = min(step, max(-(-LEAST_ROWS // r), -(-n // STRIPS)))
+    for g in range(groups):
+        left, right = (_rows(each.gradients[:, :, g, 0], trace=trace) for each in (first, second))
+        for start in range(0, n, step):
+            begin, stop = start if triangular else 0, min(n, start + step)
+            inputs = _met(first.of(slice(start, stop)), second.of(slice(begin, None)), g)
+            part = target[start * r : stop * r, begin * r :].unflatten(0, (stop - start, r))
+            product = left[start * r : stop * r] @ right[begin * r :].mT
+            part.addcmul_(product.view_as(part), inputs.repeat_interleave(r, 1)[:, None] if r > 1 else inputs[:, None])
+
+
+def _add_positions(
+    target: Tensor, first: Factors, second: Factors, scratch: int, *, trace: bool, triangular: bool
+) -> None:
+    """Add the sum over pairs of positions of (X_t · X'_s)(G_t · G'_s), a few pairs of examples at a time."""
+    k, groups, *_ = first.sizes
+    n, m, r = len(first.inputs), len(second.inputs), 1 if trace else k
+    each = _pair(first, trace=trace)
+    rows = max(1, min(n, int((scratch / each) ** 0.5)))
+    columns = max(1, scratch // (rows * each))
+    contract = _summed if trace else _paired
+    for g in range(groups):
+        for i in range(0, n, rows):
+            for j in range(i if triangular else 0, m, columns):
+                ours, theirs = first.of(slice(i, i + rows)), second.of(slice(j, j + columns))
+                part = target[i * r : (i + rows) * r, j * r : (j + columns) * r]
+                part += contract(ours, theirs, g)
+
+
+def _pair(factors: Factors, *, trace: bool) -> int:
+    """Return how many numbers the positions of a pair of examples take."""
+    k, _, t, _, b = factors.sizes
+    return 2 * t * t if trace else t * t + 2 * t * k * b
+
+
+def _summed(first: Factors, second: Factors, g: int) -> Tensor:
+    """Return Σ_ts (X_t · X'_s)(Σ_k G_kt · G'_ks) of one group, [n, m]."""
+    left, right = (each.gradients[:, :, g].transpose(1, 2).flatten(2).flatten(0, 1) for each in (first, second))
+    product = _met(first, second, g).mul_(left @ right.mT)
+    return product.reshape(len(first.inputs), -1, len(second.inputs), second.sizes[2]).sum((1, 3))
+
+
+def _paired(first: Factors, second: Factors, g: int) -> Tensor:
+    """Return Σ_t G_it · (Σ_s (X_t · X'_s) G'_js) of one group, [n k, m k]."""
+    k, _, t, _, b = first.sizes
+    n, m, s = len(first.inputs), len(second.inputs), second.sizes[2]
+    inputs = _met(second, first, g).reshape(m, s, n * t).mT
+    right = second.gradients[:, :, g].transpose(1, 2).reshape(m, s, k * b)
+    mixed = torch.bmm(inputs, right).reshape(m, n, t, k, b)
+    left = first.gradients[:, :, g].reshape(n, k, t * b)
+    found = torch.bmm(left, mixed.permute(1, 2, 4, 0, 3).reshape(n, t * b, m * k))
+    return found.flatten(0, 1)
+
+
+def _met(first: Factors, second: Factors, g: int) -> Tensor:
+    """Return the products X_t · X'_s of one group, [n t, m s]."""
+    left, right = (each.inputs[:, g].flatten(0, 1) for each in (first, second))
+    if not first.vocabulary:
+        return left @ right.mT
+    return ((left == right.mT) & (left >= 0)).to(first.gradients.dtype)

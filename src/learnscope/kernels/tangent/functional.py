@@ -55,7 +55,7 @@ def _transformed(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[
     fixed |= dict(model.named_buffers())
 
     def scalars(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
-        values = functional_call(model, (parameters, fixed), (example[None],), tie_weights=True)
+        values = functional_call(model, (parameters, fixed), (example.clone()[None],), tie_weights=True)
         return readout(values)[0]
 
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention cannot be transformed

@@ -4,99 +4,16 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from learnscope.errors import BudgetError, InputError
-from learnscope.kernels.tangent.capture import Structured, factors_of, proven
-from learnscope.kernels.tangent.contraction import Way, cheapest, formed, from_jacobians, layer_kernel
-from learnscope.kernels.tangent.functional import jacobians
-from learnscope.kernels.tangent.layers import Factors
-from learnscope.kernels.tangent.selection import (
-    Outputs,
-    Parameters,
-    Readout,
-    Selected,
-    evaluated,
-    half,
-    refuse_coupled,
-    selected_parameters,
-)
+from learnscope.errors import InputError
+from learnscope.kernels.tangent.contraction import add_kernel, add_transposed, examples_of
+from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, make_plan
+from learnscope.kernels.tangent.selection import Outputs, Readout, Selected, half
 
-Method = Literal["auto", "layerwise", "jacobian", "positions", "functional"]
-METHODS = ("auto", "layerwise", "jacobian", "positions", "functional")
 DEFAULT_BUDGET = 2 * 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What a kernel needs of some examples: factors or Jacobians of the structured layers, Jacobians of the rest."""
-
-    factors: dict[str, Factors]
-    jacobians: dict[str, Tensor]
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How the kernel of a network is computed.
-
-    Attributes:
-        model: the network, in the dtype of the computation.
-        readout: which scalars.
-        parameters: of what.
-        structured: the modules that are proven to have factors.
-        ways: how each of them is contracted.
-        scalars: number of scalars of an example.
-        bytes_each: memory for each example of a block.
-    """
-
-    model: nn.Module
-    readout: Readout
-    parameters: Parameters
-    structured: Structured
-    ways: dict[str, Way]
-    scalars: int
-    bytes_each: int
-
-    @property
-    def rest(self) -> list[str]:
-        """Parameters that go through ``torch.func``."""
-        covered = self.structured.parameters()
-        return [name for name in self.parameters.names if name not in covered]
-
-    def layers(self) -> list[str]:
-        """Return the names of the layers, in the order of their parameters."""
-        return list(dict.fromkeys(self.parameters.layer_of(name) for name in self.parameters.names))
-
-    def block(self, x: Tensor) -> Block:
-        """Return what the kernel needs of examples x."""
-        factors = factors_of(self.model, x, self.readout, self.structured) if self.structured.modules else {}
-        if missing := self.structured.modules.keys() - factors.keys():
-            raise InputError(
-                f"layers {sorted(missing)} were called differently for these inputs: use method='functional'."
-            )
-        ready = {name: formed(each) for name, each in factors.items() if self.ways[name] == "jacobian"}
-        rest = jacobians(self.model, x, self.readout, self.rest)
-        return Block(
-            {name: each for name, each in factors.items() if name not in ready}, ready | _prefixed(rest), len(x)
-        )
-
-    def between(self, first: Block, second: Block) -> Iterator[tuple[str, Tensor]]:
-        """Yield the name of a layer and its kernel between two blocks, part by part."""
-        trace = not self.readout.full
-        for name, factors in first.factors.items():
-            yield name, layer_kernel(factors, second.factors[name], self.ways[name], trace=trace)
-        for name, jacobian in first.jacobians.items():
-            kernel = from_jacobians(jacobian, second.jacobians[name], trace=trace)
-            yield self.parameters.layer_of(name[1:]) if name.startswith(PARAMETER) else name, kernel
-
-
-PARAMETER = "\0"  # before the name of a parameter, so that it cannot be that of a layer
 
 
 def tangent_kernel(
@@ -156,93 +73,79 @@ def tangent_kernel(
     if method not in METHODS:
         raise InputError(f"method {method!r} is not known: choose one of {', '.join(METHODS)}.")
     model, x1, x2 = in_dtype(model, x1, x2, dtype)
-    budget = DEFAULT_BUDGET if budget is None else budget
-    plan = make_plan(model, x1, Readout(outputs), parameters, method)
-    step = block_size(plan, budget)
-    others = x1 if x2 is None else x2
-    total = _Sum(plan, len(x1), len(others), by_layer)
-    for i in range(0, len(x1), step):
-        rows = plan.block(x1[i : i + step])
-        for j in range(i if x2 is None else 0, len(others), step):
-            columns = rows if x2 is None and j == i else plan.block(others[j : j + step])
-            for layer, kernel in plan.between(rows, columns):
-                total.add(layer, kernel, i, j)
-                if x2 is None and j > i:
-                    total.add(layer, kernel.transpose(0, 1).transpose(2, 3) if kernel.ndim == 4 else kernel.T, j, i)
-    return total.result()
+    with torch.autocast(x1.device.type, enabled=False), torch.inference_mode(False):
+        plan = make_plan(model, x1, Readout(outputs), parameters, method, None if x2 is None else len(x2))
+        _warn_if_not_finite(model)
+        return _computed(plan, x1, x2, by_layer, DEFAULT_BUDGET if budget is None else budget)
 
 
-def make_plan(model: nn.Module, x: Tensor, readout: Readout, parameters: Selected, method: Method = "auto") -> Plan:
-    """Return how the kernel of a network is computed, found out on its first examples.
+def _computed(plan: Plan, x1: Tensor, x2: Tensor | None, by_layer: bool, budget: int) -> Tensor | dict[str, Tensor]:
+    """Add the kernel up block by block: each block of rows is kept while columns pass by."""
+    kernel = _Kernel(plan, len(x1), len(x1 if x2 is None else x2), by_layer)
+    sizes = plan.sizes(*kernel.counts, budget)
+    for i in range(0, len(x1), sizes.rows):
+        rows = plan.block(x1[i : i + sizes.rows], sizes.piece)
+        if x2 is None:
+            kernel.add(rows, rows, i, i, sizes.scratch, triangular=True)
+        others, start = (x1, i + sizes.rows) if x2 is None else (x2, 0)
+        for j in range(start, len(others), sizes.columns):
+            columns = plan.block(others[j : j + sizes.columns], sizes.piece)
+            kernel.add(rows, columns, i, j, sizes.scratch)
+    return kernel.result(symmetric=x2 is None)
 
-    Raises:
-        InputError: as :func:`tangent_kernel`.
+
+class _Kernel:
+    """The kernel between n and m examples as a matrix, or one for each layer, to which parts are added.
+
+    Memory: the result; :meth:`result` returns a view of it.
     """
-    if not len(x):
-        raise InputError("there are no inputs: give at least one example.")
-    refuse_coupled(model)
-    chosen = selected_parameters(model, parameters)
-    structured = Structured() if method == "functional" else proven(model, x, readout, chosen)
-    one = x[:1]
-    factors = factors_of(model, one, readout, structured) if structured.modules else {}
-    with torch.no_grad():
-        scalars = readout(evaluated(model, one)).shape[1]
-    ways: dict[str, Way] = {name: _way(each, method, trace=not readout.full) for name, each in factors.items()}
-    plan = Plan(model, readout, chosen, structured, ways, scalars, 0)
-    covered = structured.parameters() | set(plan.rest)
-    assert covered == set(chosen.names), "every selected parameter is covered once"
-    named = dict(model.named_parameters())
-    size = sum(_elements(each) for each in factors.values()) + scalars * sum(named[name].numel() for name in plan.rest)
-    return Plan(model, readout, chosen, structured, ways, scalars, 2 * size * next(iter(named.values())).element_size())
-
-
-def block_size(plan: Plan, budget: int) -> int:
-    """Return how many examples a block may hold so that two of them and their kernel stay under the budget.
-
-    Raises:
-        BudgetError: if not even one fits, with the least that does.
-    """
-    pair = (plan.scalars**2 if plan.readout.full else 1) * 8
-    for size in (2**k for k in range(14, -1, -1)):
-        if 2 * size * plan.bytes_each + 3 * size * size * pair <= budget:
-            return size
-    least = 2 * plan.bytes_each + 3 * pair
-    raise BudgetError(f"budget={budget:,} bytes is too small for the kernel of one pair of examples: give {least:,}.")
-
-
-class _Sum:
-    """Adds parts of the kernel up, by layer if wanted."""
 
     def __init__(self, plan: Plan, n: int, m: int, by_layer: bool) -> None:
         parameter = next(plan.model.parameters())
-        shape = (n, m, plan.scalars, plan.scalars) if plan.readout.full else (n, m)
+        self.plan, self.counts, self.by_layer = plan, (n, m), by_layer
+        self.each = plan.scalars if plan.readout.full else 1
+        shape = (n * self.each, m * self.each)
         names = plan.layers() if by_layer else [""]
-        self.by_layer = by_layer
         self.parts = {name: torch.zeros(shape, dtype=parameter.dtype, device=parameter.device) for name in names}
 
-    def add(self, layer: str, kernel: Tensor, i: int, j: int) -> None:
-        part = self.parts[layer if self.by_layer else ""]
-        part[i : i + kernel.shape[0], j : j + kernel.shape[1]] += kernel
+    def add(self, rows: Block, columns: Block, i: int, j: int, scratch: int, *, triangular: bool = False) -> None:
+        """Add what two blocks that begin at examples i and j contribute."""
+        for name, first in rows.items():
+            part = self.parts[self.plan.layer_of(name) if self.by_layer else ""]
+            second = columns[name]
+            stop = i + examples_of(first), j + examples_of(second)
+            add_kernel(
+                part[i * self.each : stop[0] * self.each, j * self.each : stop[1] * self.each],
+                first,
+                second,
+                self.plan.ways.get(name, "jacobian"),
+                scratch,
+                trace=not self.plan.readout.full,
+                triangular=triangular,
+            )
 
-    def result(self) -> Tensor | dict[str, Tensor]:
-        return self.parts if self.by_layer else self.parts[""]
+    def result(self, *, symmetric: bool) -> Tensor | dict[str, Tensor]:
+        """Return the kernels; of symmetric ones, only what is above the diagonal has been added."""
+        for part in self.parts.values():
+            if symmetric:
+                add_transposed(part)
+        shaped = {name: self._shaped(part) for name, part in self.parts.items()}
+        return shaped if self.by_layer else shaped[""]
+
+    def _shaped(self, part: Tensor) -> Tensor:
+        (n, m), k = self.counts, self.each
+        return part.view(n, k, m, k).transpose(1, 2) if self.plan.readout.full else part
 
 
-def _way(factors: Factors, method: str, *, trace: bool) -> Way:
-    single = factors.inputs.shape[2] == 1
-    if method == "auto":
-        return cheapest(factors, 64, 64, trace=trace)
-    if method == "jacobian":
-        return "jacobian"
-    return "layerwise" if single else "positions"
-
-
-def _elements(factors: Factors) -> int:
-    return factors.inputs.numel() + factors.gradients.numel()
-
-
-def _prefixed(named: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {PARAMETER + name: each for name, each in named.items()}
+def _warn_if_not_finite(model: nn.Module) -> None:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            warnings.warn(
+                f"{name!r} of the model holds NaN or infinite numbers, and so may its tangent kernel",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def in_dtype(

@@ -2,7 +2,7 @@
 
 For each of them the Jacobian of scalar k at example n with respect to the weights is J = Σ_t X[n, g, t] ⊗ G[n, k, g, t]
 for each group g of weights, over the positions t (pixels, tokens) at which the weights are used. A bias is a further
-input that is always one.
+input that is always one; the inputs of an embedding are rows of the identity, kept as the numbers of their tokens.
 """
 
 from __future__ import annotations
@@ -16,10 +16,31 @@ from torch.nn.functional import group_norm, layer_norm, pad
 
 
 class Factors(NamedTuple):
-    """Inputs [n, groups, positions, a] and output gradients [n, k, groups, positions, b] of one module."""
+    """Inputs [n, groups, positions, a] and output gradients [n, k, groups, positions, b] of one module.
+
+    With a vocabulary, inputs are tokens [n, 1, positions, 1] that stand for rows of the identity of that size; those
+    below zero stand for nothing.
+    """
 
     inputs: Tensor
     gradients: Tensor
+    vocabulary: int = 0
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int, int]:
+        """Scalars k, groups g, positions t, and the sides a, b of a group's weights."""
+        k, g, t, b = self.gradients.shape[1:]
+        return k, g, t, self.vocabulary or self.inputs.shape[-1], b
+
+    def of(self, examples: slice) -> Factors:
+        """Return the factors of some of the examples."""
+        return Factors(self.inputs[examples], self.gradients[examples], self.vocabulary)
+
+    def dense_inputs(self, groups: slice) -> Tensor:
+        """Return the inputs of some groups as numbers, [n, groups, positions, a]."""
+        if not self.vocabulary:
+            return self.inputs[:, groups]
+        return (self.inputs == torch.arange(self.vocabulary, device=self.inputs.device)).to(self.gradients.dtype)
 
 
 Build = Callable[..., Factors]
@@ -39,6 +60,8 @@ def build_factors(module: nn.Module, names: frozenset[str], x: Tensor, gradients
 
 def is_known(module: nn.Module) -> bool:
     """Return whether the module's exact class has factors; subclasses may do anything, so they have not."""
+    if isinstance(module, nn.Embedding) and (module.sparse or module.max_norm is not None):
+        return False
     return type(module) in BUILDERS
 
 
@@ -53,10 +76,9 @@ def _convolution(
 ) -> Factors:
     n, k = gradients.shape[:2]
     groups, out = module.groups, module.out_channels
-    inputs = patches(module, x).unflatten(1, (groups, -1))  # [n, groups, a / taps, taps, positions]
-    inputs = inputs.flatten(2, 3).transpose(2, 3)
+    inputs = patches(module, x).unflatten(1, (groups, -1)).flatten(2, 3)  # [n, groups, a, positions]
     shaped = gradients.reshape(n, k, groups, out // groups, -1).transpose(3, 4)
-    return Factors(_with_bias(inputs, names), shaped)
+    return Factors(_with_bias(inputs, names, dim=2).transpose(2, 3), shaped)
 
 
 def patches(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
@@ -93,6 +115,15 @@ def _batch_norm(module: nn.BatchNorm2d, names: frozenset[str], x: Tensor, gradie
     return _elementwise(_channels_last(normalised, 1), _channels_last(gradients, 2), names)
 
 
+def _embedding(module: nn.Embedding, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
+    n, k = gradients.shape[:2]
+    tokens = x.long()
+    if module.padding_idx is not None:  # its row has no gradient
+        tokens = tokens.masked_fill(tokens == module.padding_idx, -1)
+    shaped = gradients.reshape(n, k, 1, -1, gradients.shape[-1])
+    return Factors(tokens.reshape(n, 1, -1, 1), shaped, module.num_embeddings)
+
+
 def _elementwise(normalised: Tensor, gradients: Tensor, names: frozenset[str]) -> Factors:
     """Return factors of weights that multiply features one by one: each is a group, [n, t, c] and [n, k, t, c]."""
     inputs = normalised.transpose(1, 2)[..., None]
@@ -104,11 +135,12 @@ def _channels_last(values: Tensor, dim: int) -> Tensor:
     return values.reshape(*values.shape[: dim + 1], -1).transpose(dim, dim + 1)
 
 
-def _with_bias(inputs: Tensor, names: frozenset[str]) -> Tensor:
+def _with_bias(inputs: Tensor, names: frozenset[str], dim: int = -1) -> Tensor:
+    """Return the inputs of the weights, if these are in the kernel, and a one for the bias, if it is, along ``dim``."""
     parts = [inputs] if "weight" in names else []
     if "bias" in names:
-        parts.append(inputs.new_ones(*inputs.shape[:-1], 1))
-    return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+        parts.append(torch.ones_like(inputs.narrow(dim, 0, 1)))
+    return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
 
 
 BUILDERS: dict[type[nn.Module], Build] = {
@@ -116,6 +148,7 @@ BUILDERS: dict[type[nn.Module], Build] = {
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
     nn.Conv3d: _convolution,
+    nn.Embedding: _embedding,
     nn.LayerNorm: _layer_norm,
     nn.GroupNorm: _group_norm,
     nn.BatchNorm1d: _batch_norm,

@@ -115,9 +115,16 @@ def evaluated(model: nn.Module, x: Tensor) -> Tensor:
     """Return the model's outputs, [n, ...].
 
     Raises:
-        InputError: if they are not a tensor, or not one row an example.
+        InputError: if they are not a tensor, or not one row an example, or integers were given that it does not take.
     """
-    values = model(x)
+    try:
+        values = model(x.clone())  # some models write over their inputs
+    except RuntimeError as error:
+        if x.is_floating_point():
+            raise
+        raise InputError(
+            f"the model does not take inputs of {x.dtype} ({error}): convert them with .float() unless they are tokens."
+        ) from error
     if not isinstance(values, Tensor):
         raise InputError(
             f"the model returned a {type(values).__name__}: wrap it so that it returns one tensor of outputs."
