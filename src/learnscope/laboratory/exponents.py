@@ -16,8 +16,10 @@ def exponent(values: xr.DataArray, axis: str) -> xr.DataArray:
         >>> float(exponent(squares, "n"))
         2.0
     """
-    logarithms = xr.ufuncs.log(values).assign_coords({axis: np.log(values[axis].values)})
-    return logarithms.polyfit(axis, 1)["polyfit_coefficients"].sel(degree=1, drop=True)
+    places = np.log(values[axis].values.astype(float))
+    centred = places - places.mean()
+    slopes = np.moveaxis(np.log(values.values), values.get_axis_num(axis), -1) @ centred / (centred @ centred)
+    return values.isel({axis: 0}, drop=True).copy(data=slopes)
 
 
 def local_exponents(values: xr.DataArray, axis: str) -> xr.DataArray:
