@@ -9,14 +9,12 @@ import torch
 from scipy.linalg import eigh_tridiagonal, lapack
 from torch import Tensor
 
-from learnscope.observables.products import product
+from learnscope.observables.products import add_square, product
 
 # Rows that are centred at a time.
 ROWS = 1536
 # Rows whose products are summed at a time: a longer sum would drift, as rounding of equal terms does not cancel.
 TERMS = 384
-# Columns of a Gram matrix at a time: nothing is computed below its diagonal, but for squares of that size.
-COLUMNS = 168
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,18 +45,14 @@ class Centred:
     def gram(self) -> Tensor:
         """Return xᵀx [short, short] float64, on and above the diagonal only, summed in float64 over 1,536 rows each.
 
-        Cost: long short (short + 168)/2 multiplications.
+        Cost: see :func:`~learnscope.observables.products.add_square`, with all rows.
         """
         short = self.h.shape[1]
         gram = torch.zeros(short, short, dtype=torch.float64, device=self.h.device)
         for part in self.parts():
             sums = part.new_zeros(short, short)
             for terms in part.split(TERMS):
-                columns = terms.mT.contiguous()
-                for start in range(0, short, COLUMNS):
-                    square = slice(start, start + COLUMNS)
-                    # `sums[...] += ...` would copy the sum once more
-                    sums[square, start:].add_(product(columns[square], columns[start:]))
+                add_square(sums, terms)
             gram += sums
         return gram
 

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.linalg import get_blas_funcs
 from torch import Tensor
 from torch.nn.functional import linear
 
-# Of fewer multiplications, oneDNN's overhead would be a good part.
-LARGE = 2**22
+# Of fewer multiplications, or fewer for each value of the result, oneDNN's overhead would be a good part.
+LARGE, LONG = 2**22, 256
 # Values of a result that oneDNN gives at a time, as it takes the memory of them twice.
 PIECE = 2**18
+# Columns of a square at a time: nothing is computed below its diagonal, but for squares of that size.
+COLUMNS = 168
 # Examples whose float32 products are summed before float64 takes over.
 CHUNK = 1024
 
@@ -22,7 +26,8 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
     """Return a bᵀ + c of [m, d] and [n, d], float32 or float64: [m, n], every sum with the error of its dtype.
 
     Rounding is at most (d + 1) u (Σ |aₗ bₗ| + |c|), in whatever order terms are added: no TF32, bfloat16 or autocast.
-    Large products in float32 on a CPU come from oneDNN, which is twice as fast as torch's library on some processors.
+    On one thread of a CPU they come from NumPy's library, as torch's is half as fast on some processors; on more, where
+    the threads of both would get into each other's way, large products in float32 come from oneDNN.
 
     Args:
         a: [m, d].
@@ -36,6 +41,10 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
         >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]), plus=torch.tensor([0.0, 1.0]))
         tensor([[11., 18.]])
     """
+    if _on_one_thread(a):
+        out = a.new_empty(len(a), len(b)) if out is None else out
+        np.matmul(a.numpy(), b.numpy().T, out=out.numpy())
+        return out if plus is None else out.add_(plus)
     with _all_digits(a.device.type):
         if not _suits_onednn(a, b):
             return torch.mm(a, b.mT, out=out) if plus is None else torch.addmm(plus, a, b.mT, out=out)
@@ -49,6 +58,31 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
     return out
 
 
+def add_square(sums: Tensor, x: Tensor) -> None:
+    """Add xᵀx of [n, d] to sums [d, d], in their dtype, at least on and above the diagonal.
+
+    Cost: n d²/2 multiplications on one thread of a CPU, else n d (d + 168)/2.
+
+    Examples:
+        >>> sums = torch.ones(2, 2)
+        >>> add_square(sums, torch.tensor([[2.0, 3.0]]))
+        >>> sums.triu()
+        tensor([[ 5.,  7.],
+                [ 0., 10.]])
+    """
+    if _on_one_thread(x):
+        # BLAS stores columns first: its lower triangle is our upper one.
+        columns, below = x.numpy().T, sums.numpy().T
+        add_to_triangle: Any = get_blas_funcs("syrk", (columns,))
+        add_to_triangle(1.0, columns, beta=1.0, c=below, overwrite_c=True, lower=True)
+        return
+    rows = x.mT.contiguous()
+    for start in range(0, len(rows), COLUMNS):
+        square = slice(start, start + COLUMNS)
+        # `sums[...] += ...` would copy the sum once more
+        sums[square, start:].add_(product(rows[square], rows[start:]))
+
+
 def product_over_examples(x: Tensor, y: Tensor) -> Tensor:
     """Return XᵀY float64 of [n, d₁] and [n, d₂]; products of 1,024 examples are made in their dtype: [d₁, d₂].
 
@@ -58,14 +92,19 @@ def product_over_examples(x: Tensor, y: Tensor) -> Tensor:
     """
     found = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
     for left, right in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
-        found += product(left.mT, right.mT.contiguous())
+        found += product(left.mT, right.mT)
     return found
+
+
+def _on_one_thread(x: Tensor) -> bool:
+    """Return whether torch would compute with one thread of a CPU."""
+    return x.device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def _suits_onednn(a: Tensor, b: Tensor) -> bool:
     """Return whether oneDNN is there, can multiply these, and is worth it."""
     ours = a.dtype == torch.float32 and a.device.type == "cpu" and torch.backends.mkldnn.is_available()
-    return ours and a.numel() * len(b) >= LARGE
+    return ours and a.shape[1] >= LONG and a.numel() * len(b) >= LARGE
 
 
 @contextmanager
