@@ -141,3 +141,5 @@ def test_distances_on_a_line(k, seed):
     values = torch.randint(12, (5,), generator=draws).double() - 1
     expected = (values[:, None] - members).abs().sort(1).values[:, k - 1]
     assert nth_distance(values, members, k).tolist() == expected.tolist()
+    both = nth_distance(torch.stack([values, -values]), torch.stack([members, -members]), k)
+    assert both.tolist() == [expected.tolist()] * 2

@@ -4,6 +4,7 @@ import xarray as xr
 from torch import nn
 
 from learnscope.errors import BudgetError, InputError
+from learnscope.observables import default
 from learnscope.scope.capture import chunk_size
 from learnscope.scope.layers import Layer
 from learnscope.scope.scope import Scope
@@ -57,7 +58,7 @@ def test_a_small_budget_gives_the_same_in_smaller_portions(blobs):
 
 def test_one_pass_serves_all_observables(blobs):
     model = Counting()
-    scope = Scope(model, blobs)
+    scope = Scope(model, blobs, observables=[o for o in default(64, 64) if "kernel" not in o.needs])
     examined_at_set_up = 2 + 2 + 2 + 3  # whether it works, its width, and twice for its layers
     assert sum(model.seen) - examined_at_set_up == 90
     assert scope.failures == {}
@@ -76,7 +77,7 @@ def test_a_record_in_groups_of_layers_is_the_one_of_all_at_once(small_model, blo
     whole, parts = (Scope(small_model, blobs, budget=budget) for budget in (None, 2 * 4 * 90 * 16))
     assert len(list(snapshot_of(small_model, blobs, budget=2 * 4 * 90 * 16).in_groups())) > 1
     assert whole.failures == parts.failures == {}
-    xr.testing.assert_allclose(whole.data, parts.data)
+    xr.testing.assert_allclose(whole.data, parts.data, rtol=2e-4)
 
 
 def wide_layer(bytes_per_example):

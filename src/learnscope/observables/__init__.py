@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from learnscope.observables.geometry import IntrinsicDimension, PrincipalComponents, Separability
+from learnscope.observables.kernel_geometry import KernelGeometry
+from learnscope.observables.kernel_knowledge import KernelKnowledge
 from learnscope.observables.margins import Margins
 from learnscope.observables.movement import Movement
 from learnscope.observables.observable import Observable
 from learnscope.observables.progress import Progress
+from learnscope.observables.regime import Regime
 from learnscope.observables.simplicity import PerformanceCorrelation
 from learnscope.observables.spectra import WeightSpectra
 from learnscope.observables.units import Units
@@ -29,4 +32,7 @@ def default(components: int, units: int) -> tuple[Observable, ...]:
         IntrinsicDimension(),
         Separability(),
         PrincipalComponents(components, units),
+        KernelGeometry(),
+        KernelKnowledge(),
+        Regime(),
     )

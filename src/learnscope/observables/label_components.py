@@ -143,7 +143,7 @@ def component_information(components: Tensor, y: Tensor, *, neighbours: int = NE
     if count > 1:
         gains = entropy(sizes, jackknife=False) - _posterior_entropies(columns, classes, count, neighbours)
         known = torch.isfinite(columns).all(0)
-        value, error = torch.where(known, gains.mean(0), value), torch.where(known, gains.std(0) / n**0.5, error)
+        value, error = torch.where(known, gains.mean(1), value), torch.where(known, gains.std(1) / n**0.5, error)
     return Estimate(
         value=value.reshape(shape),
         standard_error=error.reshape(shape),
@@ -160,14 +160,14 @@ def _as_integers(y: Tensor) -> Tensor:
 
 
 def _posterior_entropies(columns: Tensor, classes: Tensor, count: int, k: int) -> Tensor:
-    """Return H(q(xᵢ)) in bits along every component: [n, r]."""
-    values = torch.nan_to_num(columns)
+    """Return H(q(xᵢ)) in bits along every component: [r, n]."""
+    values = torch.nan_to_num(columns.T).contiguous()
     distances = values.new_empty(count, *values.shape)
     for c in range(count):
         own = classes == c
-        for r, column in enumerate(values.T):
-            distances[c, own, r] = nth_distance(column[own], column[own], k + 1)  # an example itself is the nearest
-            distances[c, ~own, r] = nth_distance(column[~own], column[own], k)
+        members, others = values[:, own], values[:, ~own]
+        distances[c][:, own] = nth_distance(members, members, k + 1)  # an example itself is the nearest
+        distances[c][:, ~own] = nth_distance(others, members, k)
     touching = distances == 0
     weights = torch.where(touching.any(0), touching.double(), 1 / distances)
     return torch.special.entr(weights / weights.sum(0)).sum(0) / math.log(2)
@@ -179,9 +179,12 @@ def nth_distance(values: Tensor, members: Tensor, k: int) -> Tensor:
     The k nearest stand side by side, so it is the smallest reach max(|x − first|, |x − last|) of a window of k.
 
     Args:
-        values: [n].
-        members: [m], m ≥ k.
+        values: [..., n].
+        members: [..., m], m ≥ k.
         k: counts from 1.
+
+    Returns:
+        [..., n].
 
     Cost: O((n + m) log m + n k).
 
@@ -189,8 +192,9 @@ def nth_distance(values: Tensor, members: Tensor, k: int) -> Tensor:
         >>> nth_distance(torch.tensor([0.0, 4.0]), torch.tensor([1.0, 3.0, 9.0]), 2).tolist()
         [3.0, 3.0]
     """
-    members = members.sort().values
+    members, values = members.sort().values, values.contiguous()
     place = torch.searchsorted(members, values)
-    first = (place[:, None] - torch.arange(k + 1, device=values.device)).clamp(0, len(members) - k)
-    ends = torch.stack([members[first], members[first + k - 1]])
-    return (ends - values[:, None]).abs().amax(0).amin(1)
+    windows = place[..., None] - torch.arange(k + 1, device=values.device)
+    first = windows.clamp(0, members.shape[-1] - k).flatten(-2)
+    low, high = (members.gather(-1, first + end).unflatten(-1, windows.shape[-2:]) for end in (0, k - 1))
+    return torch.maximum((values[..., None] - low).abs(), (high - values[..., None]).abs()).amin(-1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from learnscope.observables.neighbours import Neighbours
     from learnscope.observables.units import UnitStatistics
 
-Need = Literal["outputs", "activations", "parameters"]
+Need = Literal["outputs", "activations", "parameters", "kernel"]
 Task = Literal["classification", "regression"]
 
 
@@ -36,6 +36,42 @@ class SimplePrediction(NamedTuple):
     classes: Tensor
     converged: bool
     fitted_on: str
+
+
+class Kernels(NamedTuple):
+    """Tangent kernels on some examples of the probe, by layer; they sum to that of the network.
+
+    They are looked at less often than the rest, for they cost more.
+
+    Attributes:
+        layers: by the name of a module, the names of its parameters in the kernel.
+        examples: [m] indices into the probe, in the order of the labels.
+        initial: [layers, m, m] at the start of training; NaN if unknown.
+        now: the same now; None where nobody looks.
+        previous: the same at the look before; None at the first.
+        pause: how many steps lie between the two.
+    """
+
+    layers: Mapping[str, tuple[str, ...]]
+    examples: Tensor
+    initial: Tensor
+    now: Tensor | None
+    previous: Tensor | None
+    pause: int | None
+
+
+class Linearisation(NamedTuple):
+    """The first-order expansion of a network around its initial parameters, on some examples of the probe.
+
+    Attributes:
+        examples: [m] indices into the probe.
+        initial: [m, outputs] outputs at the initial parameters.
+        outputs: [m, outputs] of the expansion, at the parameters of now.
+    """
+
+    examples: Tensor
+    initial: Tensor
+    outputs: Tensor
 
 
 class State(Protocol):
@@ -111,6 +147,16 @@ class State(Protocol):
 
     def singular_values(self, parameter: str) -> Tensor:
         """Singular values of a weight, as a matrix [out, everything else], in descending order."""
+        ...
+
+    @property
+    def kernels(self) -> Kernels:
+        """The tangent kernels now, at the start, and at the look before."""
+        ...
+
+    @property
+    def linearisation(self) -> Linearisation | None:
+        """The network's linearisation; None where nobody looks at the kernels, or where it has none."""
         ...
 
     @property

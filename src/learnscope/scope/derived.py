@@ -14,6 +14,7 @@ from learnscope.errors import InputError, nearest_names
 from learnscope.observables.canonical_correlation import Basis, basis_cka, pwcca, svcca
 from learnscope.observables.canonical_influence import pwcca_error, svcca_error
 from learnscope.observables.influence import cka_error
+from learnscope.observables.kernel_modes import mode_learning_speeds
 from learnscope.observables.learning_time import class_learning_times, forgetting_events, learning_times
 from learnscope.observables.observable import variable
 from learnscope.scope.isolation import plainly
@@ -37,10 +38,11 @@ def with_derived(measured: xr.Dataset) -> xr.Dataset:
 
     Added where their ingredients are there: ``learning_time`` and ``forgetting_events`` by example,
     ``class_learning_time`` by class, and ``<measure>_to_final`` by step and layer for CKA, SVCCA and PWCCA, with
-    ``<measure>_to_final_standard_error``.
+    ``<measure>_to_final_standard_error``; ``mode_learning_speed`` by component of the initial tangent kernel.
     """
     with plainly():
-        return measured.assign(_learning(measured)).assign(_similarity_to_final(measured))
+        learned = measured.assign(_learning(measured)).assign(_learning_of_modes(measured))
+        return learned.assign(_similarity_to_final(measured))
 
 
 def _learning(data: xr.Dataset) -> dict[str, xr.Variable]:
@@ -71,6 +73,21 @@ def _learning(data: xr.Dataset) -> dict[str, xr.Variable]:
             long_name="first measured step from which 90 % of the class stay correct (infinite if not)",
             **common,
         ),
+    }
+
+
+def _learning_of_modes(data: xr.Dataset) -> dict[str, xr.Variable]:
+    if "mode_residual" not in data or not data.sizes["step"]:
+        return {}
+    residuals, steps = (torch.tensor(data[name].values) for name in ("mode_residual", "step"))
+    return {
+        "mode_learning_speed": variable(
+            mode_learning_speeds(residuals, steps),
+            ["kernel_component"],
+            long_name="1 over the first measured step from which the squared residual along the component of the "
+            "initial tangent kernel stays at half or less (0 if it does not)",
+            units="1/step",
+        )
     }
 
 

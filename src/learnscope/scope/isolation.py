@@ -133,6 +133,13 @@ def plainly() -> Iterator[None]:
 
 
 @contextmanager
+def as_the_caller() -> Iterator[None]:
+    """Make new tensors on the caller's default device, as a model expects, within work that is done :func:`plainly`."""
+    with _new_tensors_on(_callers_device.get() or torch.get_default_device()):
+        yield
+
+
+@contextmanager
 def _new_tensors_on(device: torch.device) -> Iterator[None]:
     if torch.get_default_device() == device:
         yield  # entering a device costs every call of torch a little

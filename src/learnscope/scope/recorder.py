@@ -16,6 +16,7 @@ from learnscope.scope.isolation import aside
 from learnscope.scope.setup import weights_fingerprint
 from learnscope.scope.snapshot import Snapshot, Watched
 from learnscope.scope.store import Store
+from learnscope.scope.tangent import is_due
 
 logger = logging.getLogger("learnscope")
 
@@ -45,13 +46,17 @@ class Recorder:
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
         self._previous: dict[str, Tensor] | None = None
+        self._kernels: tuple[int, Tensor] | None = None
+        self._looked = store.last_step_of("kernel_trace")
         self._kinds: dict[str, tuple[object, ...]] = {}
         self._sizes: dict[str, int] = {}
 
-    def measure(self, step: int, scalars: Mapping[str, float | Tensor]) -> None:
-        """Measure at a step and append the result to the store."""
+    def measure(self, step: int, scalars: Mapping[str, float | Tensor], *, final: bool = False) -> None:
+        """Measure at a step and append the result to the store; the final state is looked at in every respect."""
         parameters = {name: value.detach() for name, value in self.watched.model.named_parameters()}
-        snapshot = Snapshot(self.watched, step, parameters, self.initial_parameters, self._previous)
+        looks = self.watched.tangent is not None and (final or is_due(step, self._looked))
+        previous = (self._previous, looks, self._kernels)
+        snapshot = Snapshot(self.watched, step, parameters, self.initial_parameters, *previous)
         measured: dict[str, xr.Dataset] = {}
         with aside():
             with self._surviving("forward", step):
@@ -66,6 +71,8 @@ class Recorder:
             number = variable(float(value), long_name=long_name, units="as logged")
             measured[f"logged.{name}"] = xr.Dataset({f"logged_{name}": number.astype("float64")})
         self._previous = {name: value.clone() for name, value in parameters.items()}
+        if snapshot.kernels_now is not None:
+            self._looked, self._kernels = step, (step, snapshot.kernels_now)
         with self._surviving("store", step), self._timed("store"):
             self.store.append(step, measured)
 

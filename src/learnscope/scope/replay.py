@@ -102,7 +102,7 @@ def replay(
         waiting = [(step, load) for step, load in ordered if recorded is None or step > recorded]
         for step, load in _shown(waiting, progress):
             load_into(copied, load(), step)
-            recorder.measure(step, {})
+            recorder.measure(step, {}, final=step == ordered[-1][0])
             if "store" in recorder.failures:
                 raise StoreError(recorder.failures["store"])
     finally:

@@ -171,12 +171,12 @@ class Scope:
 
         The store may then be recorded into by another scope, or by this one if it measures again.
         """
-        if measure:
-            self.measure()
+        if measure and self._step > self._last_recorded:
+            self._measure(final=True)
         self._store.release()
 
-    def _measure(self) -> None:
-        self._recorder.measure(self._step, self._scalars)
+    def _measure(self, *, final: bool = False) -> None:
+        self._recorder.measure(self._step, self._scalars, final=final)
         self._last_recorded = self._step
 
     def _check_weights(self, setup: Setup, start: int | None) -> None:

@@ -25,6 +25,7 @@ from learnscope.scope.probe import Predict, Probe, as_probe, call, check_placeme
 from learnscope.scope.simpler import simple_predictions
 from learnscope.scope.snapshot import MOST_COMPONENTS, Watched
 from learnscope.scope.store import Store
+from learnscope.scope.tangent import Tangent, look_at
 
 DEFAULT_BUDGET = 2**30
 LARGEST_KEPT_INPUT = 64 * 2**20  # bytes: inputs above this are not copied into the record
@@ -63,6 +64,8 @@ class Setup:
                     f"the record {store.name!r} was made with another choice of {part} ({noted[part]}, now "
                     f"{identity[part]}): choose another folder as store=, or remove this one to start again."
                 )
+        if self.watched.tangent is not None:
+            self.watched.tangent.recall(store.attributes.get("tangent_kernel"), store.static("initial_kernel"))
         for name, value in (store.initial() or {}).items():
             self.initial_parameters[name] = value.to(self.initial_parameters[name].device)
         steps = store.steps()
@@ -94,6 +97,7 @@ class Setup:
             "layer_layouts": {layer.name: layer.layout for layer in watched.layers},
             "left_out": self.left_out,
             "positions": watched.reduction,
+            "tangent_kernel": watched.tangent and watched.tangent.remembered(),
             "simple_models": {
                 p.name: {"fitted_on": p.fitted_on, "converged": p.converged} for p in watched.simple_predictions
             },
@@ -112,6 +116,10 @@ class Setup:
             classes = np.stack([p.classes.numpy() for p in self.watched.simple_predictions])
             names = {"long_name": "class predicted by the simpler model"}
             store.write_static("simple_prediction", ("simple_model", "example"), classes, names)
+        if self.watched.tangent is not None:
+            dims = ("kernel_layer", "kernel_example", "other_kernel_example")
+            names = {"long_name": "tangent kernel at the start of training, by layer"}
+            store.write_static("initial_kernel", dims, self.watched.tangent.initial.cpu().numpy(), names)
 
 
 def weights_fingerprint(parameters: Mapping[str, Tensor]) -> float:
@@ -153,8 +161,23 @@ def prepare(
         watched = replace(watched, simple_predictions=predictions)
         if not watched.simple_predictions:
             chosen = tuple(o for o in chosen if o.name != "simplicity")
+    if any("kernel" in o.needs for o in chosen):
+        tangent, reason = _tangent(watched)
+        watched = replace(watched, tangent=tangent)
+        if tangent is None:
+            chosen = tuple(o for o in chosen if "kernel" not in o.needs)
+            left_out["the tangent kernel"] = reason
     initial = {name: value.detach().clone() for name, value in module.named_parameters()}
     return Setup(watched, chosen, initial, n_classes, _checked_names(class_names, n_classes), left_out)
+
+
+def _tangent(watched: Watched) -> tuple[Tangent | None, str]:
+    """Return how the tangent kernel is looked at, or None and why it is not."""
+    try:
+        with aside():
+            return look_at(watched.forward, watched.budget, watched.seed), ""
+    except Exception as error:  # noqa: BLE001 - whatever the model cannot do, the rest can be measured
+        return None, (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")
 
 
 def _checked_names(names: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learnscope.errors import InputError
 from learnscope.observables.canonical_correlation import Basis, principal_basis
 from learnscope.observables.neighbours import Neighbours, nearest_neighbours
-from learnscope.observables.observable import SimplePrediction, Task
+from learnscope.observables.observable import Kernels, Linearisation, SimplePrediction, Task
 from learnscope.observables.spectra import as_matrix, singular_values
 from learnscope.observables.units import UnitStatistics
 from learnscope.randomness import generator
@@ -21,6 +21,7 @@ from learnscope.scope.forward import Forward
 from learnscope.scope.isolation import undisturbed
 from learnscope.scope.layers import Layer, Reduction
 from learnscope.scope.probe import Probe, tensors_of
+from learnscope.scope.tangent import Tangent
 
 NEIGHBOURS = 10
 EXPLAINED_VARIANCE = 0.99
@@ -38,6 +39,7 @@ class Watched:
         budget: bytes for activations at any one time.
         seed: seed of the run's own randomness (bootstrap resamples).
         simple_predictions: what simpler models answer on the probe.
+        tangent: how the tangent kernel is looked at, if it is.
     """
 
     forward: Forward
@@ -46,6 +48,7 @@ class Watched:
     budget: int
     seed: int = 0
     simple_predictions: tuple[SimplePrediction, ...] = ()
+    tangent: Tangent | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -74,12 +77,15 @@ class Snapshot:
     parameters: Mapping[str, Tensor]
     initial_parameters: Mapping[str, Tensor]
     previous_parameters: Mapping[str, Tensor] | None
+    looks_at_kernels: bool = False
+    previous_kernels: tuple[int, Tensor] | None = None
     layers: Sequence[str] = ()
     _captured: Captured | None = None
     _finite: dict[str, bool] = field(default_factory=dict)
     _neighbours: dict[str, Neighbours] = field(default_factory=dict)
     _bases: dict[str, Basis] = field(default_factory=dict)
     _spectra: dict[str, Tensor] = field(default_factory=dict)
+    kernels_now: Tensor | None = None
 
     @property
     def task(self) -> Task | None:
@@ -144,6 +150,32 @@ class Snapshot:
         if parameter not in self._spectra:
             self._spectra[parameter] = singular_values(as_matrix(self.parameters[parameter]))
         return self._spectra[parameter]
+
+    @property
+    def kernels(self) -> Kernels:
+        """The tangent kernels now, at the start, and at the look before."""
+        tangent = self._tangent
+        step, previous = self.previous_kernels or (None, None)
+        if self.looks_at_kernels and self.kernels_now is None:
+            self.kernels_now = tangent.initial if self._is_first_look() else tangent.kernels()
+        pause = None if step is None else self.step - step
+        return Kernels(tangent.layers, tangent.examples, tangent.initial, self.kernels_now, previous, pause)
+
+    @property
+    def linearisation(self) -> Linearisation | None:
+        """The network's linearisation at the initial parameters; None where nobody looks, or where it has none."""
+        return self._tangent.linearisation(self.initial_parameters) if self.looks_at_kernels else None
+
+    @property
+    def _tangent(self) -> Tangent:
+        if self.watched.tangent is None:
+            raise InputError("there is no tangent kernel in view: measure with an observable that needs 'kernel'.")
+        return self.watched.tangent
+
+    def _is_first_look(self) -> bool:
+        """Return whether the network is where the initial kernels were taken."""
+        start, now = self.initial_parameters, self.parameters
+        return self.previous_kernels is None and all(torch.equal(start[name], now[name]) for name in start)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator derived from the run's seed, the purpose and the step."""

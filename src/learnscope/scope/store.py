@@ -193,6 +193,17 @@ class Store:
             self._committed = committed
             self._measured += 1
 
+    def static(self, name: str) -> np.ndarray | None:
+        """Return an array without a step, or None if it was not written."""
+        array = self.group.get(f"static/{name}")
+        return np.asarray(array[:]) if isinstance(array, zarr.Array) else None
+
+    def last_step_of(self, name: str) -> int | None:
+        """Return the last step at which a scalar quantity was measured, None if it never was."""
+        steps = self.steps()
+        seen = np.flatnonzero(np.isfinite(Tables(self.group).history(name, len(steps))))
+        return int(steps[seen[-1]]) if len(seen) else None
+
     def last(self, name: str) -> float | None:
         """Return a scalar quantity at the last measurement, None if there is none."""
         count = len(self.steps())

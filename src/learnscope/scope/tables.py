@@ -90,6 +90,13 @@ class Tables:
                 return float(np.asarray(table.array[index, table.quantities.index(name)]))
         return None
 
+    def history(self, name: str, measurements: int) -> np.ndarray:
+        """Return a scalar quantity at the first measurements, as floats; NaN if it is not in any table."""
+        for table in self.tables.values():
+            if name in table.quantities:
+                return np.asarray(table.array[:measurements, table.quantities.index(name)], dtype=np.float64)
+        return np.full(measurements, np.nan)
+
     def resize(self, capacity: int) -> None:
         """Make room for ``capacity`` measurements."""
         for table in self.tables.values():
