@@ -1,22 +1,24 @@
-"""How long the next step of a gradient flow may be, and what it may cross: plain functions of numbers.
+"""How long the next step of a gradient flow may be: plain functions of numbers.
 
 A step of length τ goes from θ with velocity v to θ + τ v with velocity v'. It is judged by two changes:
 
-- that of the predictions, α max_μ |f(x_μ; θ + τ v) − f(x_μ; θ)|, proportional to τ;
-- that of the velocity, |v' − v|² / (|v'| |v|), proportional to τ² where the velocity is smooth in between.
+- that of the predictions, c = α max_μ |f(x_μ; θ + τ v) − f(x_μ; θ)|, proportional to τ,
+- that of the velocity, g = |v' − v|² / (|v'| |v|), proportional to τ² where the velocity is smooth in between.
 
-Both have to stay below a limit. Where the velocity jumps, because a neuron's kink passes an example or an example
-leaves the hinge, its change stays finite for every τ, and the rule so far would shrink the step without end. Therefore
-the step has a floor: it is taken whatever its velocity does if it changes no prediction by more than
-``KINK_OUTPUT_SHARE`` of that limit and if τ |v' − v|, which bounds what such a step can be wrong by, is at most
-``KINK_ERROR`` of |θ|. What is taken that way is added up and reported.
+A step with c < C and g < G is taken. Where the velocity jumps, because a neuron's kink passes an example or an example
+leaves the hinge, g stays finite for every τ, and this rule alone would shrink the step without end. Worse,
+trajectories come to slide along such places, where every step crosses one. Therefore the step has a floor, made of what
+an Euler step can be wrong by: at most τ |v' − v| in θ, where v varies monotonically over the step, and about r c in the
+predictions, with r = |v' − v| / max(|v|, |v'|). A step with c < C is also taken, and said to cross, whatever g is, if
 
-Guarantees. (1) No step changes a prediction by the limit or more. (2) The errors of all steps, each at most τ |v' − v|
-where v varies monotonically over the step, add up to at most √(limit of the velocity's change) times the length of the
-path, plus the accumulated error that is reported. (3) No stall: as τ falls, both conditions of the floor are met at a
-positive τ, however often the velocity jumps, so the step is never shorter than a tenth of that.
+    τ |v' − v| ≤ 10 G |θ|    and    r c ≤ C / 2.
 
-Source: the two changes and their limits are those of Geiger, Spigler, Jacot, Wyart 2020 (appendix); the floor is ours.
+Guarantees. (1) No step changes a prediction by C or more. (2) The errors in θ of the steps with g < G add up to at most
+about √G times the length of the path; those of the others relative to |θ|, Σ τ |v' − v| / |θ|, are the accumulated
+error, which is reported. Where the flow slides this overstates, because successive errors cancel. (3) No stall: r ≤ 2
+and |v' − v| is bounded near any θ, so both conditions of the floor hold from some positive τ on down.
+
+Source: c and g and their limits as in Geiger, Spigler, Jacot, Wyart 2020 (appendix); the floor is ours.
 """
 
 from __future__ import annotations
@@ -24,74 +26,75 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-KINK_OUTPUT_SHARE = 0.1
-KINK_ERROR = 1e-4
-SAFETY, LARGEST_GROWTH, STRONGEST_CUT = 0.8, 2.0, 0.1
+FLOOR_OUTPUT, FLOOR_ERROR = 0.5, 10.0  # in units of C and of G |θ|
+SAFETY, LARGEST_GROWTH, STRONGEST_CUT = 0.8, 1.2, 0.1
 TAKEN, CROSSED, REFUSED = 0, 1, 2
 
 
 class Limits(NamedTuple):
-    """What a step may change: predictions in units of F, and the velocity as |v' − v|² / (|v'| |v|)."""
+    """C, what a step may change predictions by, in units of F; and G, for the velocity."""
 
     output: float
     gradient: float
 
 
-def gradient_change(squared_difference: float, squared_before: float, squared_after: float) -> float:
-    """Return |v' − v|² / (|v'| |v|), infinite where only one of them is zero.
+class Change(NamedTuple):
+    """What a step changes: predictions (c), velocity (g), share of the velocity (r), and its error τ |v' − v| / |θ|."""
+
+    output: float
+    gradient: float
+    share: float
+    error: float
+
+
+def change(output: float, step: float, difference: float, before: float, after: float, size: float) -> Change:
+    """Return what a step changes, from the squared norms of v' − v, v, v' and θ.
 
     Examples:
-        >>> gradient_change(0.0, 4.0, 4.0), gradient_change(4.0, 4.0, 0.0)
-        (0.0, inf)
+        >>> change(0.1, 0.5, 4.0, 4.0, 16.0, 100.0)
+        Change(output=0.1, gradient=0.5, share=0.5, error=0.1)
     """
-    if squared_difference == 0.0:
-        return 0.0
-    product = math.sqrt(squared_before) * math.sqrt(squared_after)
-    return squared_difference / product if product > 0 else math.inf
+    product, largest = math.sqrt(before) * math.sqrt(after), max(before, after)
+    gradient = difference / product if product > 0 else (math.inf if difference > 0 else 0.0)
+    share = math.sqrt(difference / largest) if largest > 0 else 0.0
+    error = step * math.sqrt(difference / size) if size > 0 else 0.0
+    return Change(output, gradient, share, error)
 
 
-def judge(output: float, gradient: float, error: float, limits: Limits) -> int:
-    """Return TAKEN, CROSSED (taken by the rule of the floor) or REFUSED.
-
-    Args:
-        output: change of the predictions, in units of F.
-        gradient: change of the velocity, relative.
-        error: τ |v' − v| / |θ|.
-        limits: of the first two.
+def judge(made: Change, limits: Limits) -> int:
+    """Return TAKEN, CROSSED (by the rule of the floor) or REFUSED.
 
     Examples:
         >>> limits = Limits(0.1, 1e-4)
-        >>> judge(0.05, 1e-5, 0.0, limits) == TAKEN, judge(0.05, 1.0, 1e-9, limits) == REFUSED
-        (True, True)
-        >>> judge(0.005, 1.0, 1e-9, limits) == CROSSED
+        >>> judge(Change(0.05, 1e-5, 3e-3, 0.0), limits) == TAKEN
+        True
+        >>> [judge(Change(moved, 1.0, 0.9, 1e-5), limits) for moved in (0.09, 0.001)] == [REFUSED, CROSSED]
         True
     """
-    if output < limits.output and gradient < limits.gradient:
+    if not made.output < limits.output:
+        return REFUSED
+    if made.gradient < limits.gradient:
         return TAKEN
-    if output <= KINK_OUTPUT_SHARE * limits.output and error <= KINK_ERROR:
-        return CROSSED
-    return REFUSED
+    return CROSSED if _of_floor(made, limits) <= 1 else REFUSED
 
 
-def next_factor(verdict: int, output: float, gradient: float, limits: Limits) -> float:
-    """Return the length of the next step relative to this one, from both changes and how they go with the length.
+def next_factor(made: Change, limits: Limits) -> float:
+    """Return the length of the next step relative to this one.
 
-    A step that crossed a jump says nothing about how smooth the flow is beyond, so the next has its length.
+    From how the changes go with the length: c in proportion, g as the square, the errors of the floor in proportion.
 
     Examples:
-        >>> next_factor(REFUSED, 0.4, 0.0, Limits(0.1, 1e-4))
+        >>> next_factor(Change(0.4, 0.0, 0.0, 0.0), Limits(0.1, 1e-4))
         0.2
     """
-    if verdict == CROSSED:
-        return 1.0
-    if not (math.isfinite(output) and math.isfinite(gradient)):
+    if not math.isfinite(made.output):
         return STRONGEST_CUT
-    wanted = LARGEST_GROWTH
-    if output > 0:
-        wanted = min(wanted, SAFETY * limits.output / output)
-    if gradient > 0:
-        wanted = min(wanted, SAFETY * math.sqrt(limits.gradient / gradient))
-    return max(wanted, STRONGEST_CUT) if verdict == REFUSED else max(wanted, 0.5)
+    smooth = math.sqrt(limits.gradient / made.gradient) if made.gradient > 0 else math.inf
+    floor = _of_floor(made, limits)
+    wanted = max(smooth, 1 / floor) if floor > 0 else math.inf
+    if made.output > 0:
+        wanted = min(wanted, limits.output / made.output)
+    return min(max(SAFETY * wanted, STRONGEST_CUT), LARGEST_GROWTH)
 
 
 def too_short(step: float, time: float) -> bool:
@@ -102,3 +105,8 @@ def too_short(step: float, time: float) -> bool:
         (True, False)
     """
     return step < 1e-300 or time + step == time
+
+
+def _of_floor(made: Change, limits: Limits) -> float:
+    """Return the larger of the two errors relative to what the floor lets pass."""
+    return max(made.share * made.output / (FLOOR_OUTPUT * limits.output), made.error / (FLOOR_ERROR * limits.gradient))

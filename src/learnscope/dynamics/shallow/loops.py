@@ -13,7 +13,7 @@ from learnscope.dynamics.shallow.batches import Descent, batches
 from learnscope.dynamics.shallow.problem import Problem
 from learnscope.dynamics.shallow.recorder import Recorder
 from learnscope.dynamics.shallow.run import Run, Stop, StoppedBy
-from learnscope.dynamics.step_control import CROSSED, REFUSED, Limits, gradient_change, judge, next_factor, too_short
+from learnscope.dynamics.step_control import CROSSED, REFUSED, Change, Limits, change, judge, next_factor, too_short
 from learnscope.networks.one_hidden_layer import OneHiddenLayer
 
 
@@ -56,20 +56,19 @@ def follow(engine: Engine, stop: Stop, limits: Limits, per_decade: int) -> Run:
         new = state + length * velocity
         new_output = engine.outputs(new)
         moved = problem.alpha * float((new_output - output).abs().max())
-        verdict, change = REFUSED, 0.0
+        verdict, made = REFUSED, Change(moved, 0.0, 0.0, 0.0)
         if moved < limits.output:
             new_predictions = problem.alpha * (new_output - first)
             new_velocity = engine.velocity(new, problem.loss.pull(new_predictions, problem.y))
-            difference = _square(new_velocity - velocity)
-            change = gradient_change(difference, _square(velocity), _square(new_velocity))
-            wrong = length * math.sqrt(difference / _square(state))
-            verdict = judge(moved, change, wrong, limits)
+            sizes = (_square(v) for v in (new_velocity - velocity, velocity, new_velocity, state))
+            made = change(moved, length, *sizes)
+            verdict = judge(made, limits)
             if verdict != REFUSED:
                 time = time + length if length == step else stop.max_time
-                error += wrong if verdict == CROSSED else 0.0
+                error += made.error if verdict == CROSSED else 0.0
                 state, output, predictions, velocity = new, new_output, new_predictions, new_velocity
                 _record(recorder, time, engine, state, predictions, stop)
-        step = length * next_factor(verdict, moved, change, limits)
+        step = length * next_factor(made, limits)
     note = f"The step fell to {step:.1e} at time {time:g}, after {tried} steps." if ended == "diverged" else ""
     return recorder.run(problem, engine.network(state), predictions, time, tried, ended, error, note)
 
