@@ -98,7 +98,7 @@ def flow(
                 error += made.error if verdict == CROSSED else 0.0
                 state, current, predictions, velocity = new.detach(), output.detach(), new_predictions, new_velocity
                 recorder.see(time, state, predictions)
-        step = length * next_factor(verdict, made, limits)
+        step = length * next_factor(made, limits)
     return recorder.run(state, predictions, time, tried, ended, error)
 
 

@@ -75,7 +75,7 @@ def fully_connected(inputs: int, widths: Sequence[int], generator: torch.Generat
 
 
 def convolutional(
-    image: tuple[int, int, int],
+    image: Sequence[int],
     widths: Sequence[int],
     strides: Sequence[int],
     generator: torch.Generator,
