@@ -161,9 +161,10 @@ def convolved(covariance: Tensor, weight_variance: float) -> Tensor:
 
 def pooled(covariance: Tensor) -> Tensor:
     """Return covariances of averages over 2 × 2 positions, of both images."""
-    for dim in (-1, -2, -3, -4):
-        covariance = covariance.unflatten(dim, (covariance.shape[dim] // 2, 2)).mean(dim)
-    return covariance
+    for dim in (-4, -3, -2, -1):
+        pairs = covariance.unflatten(dim, (covariance.shape[dim] // 2, 2))
+        covariance = pairs.select(dim, 0) + pairs.select(dim, 1)  # several times faster than means over two
+    return covariance / 16
 
 
 def _steps(depth: int) -> tuple[Step, ...]:
