@@ -23,6 +23,7 @@ from torch import Tensor
 
 from learnscope.dynamics.stack import Block, Descent, Observer, SquaredError, Stack
 from learnscope.errors import InputError
+from learnscope.kernels import gradient_descent_prediction
 from learnscope.networks.ntk_parametrised import NTKParametrised
 
 
@@ -93,7 +94,7 @@ def descend(
     at_first = network.outputs(weights, x) if start is None else torch.as_tensor(start, dtype=like.dtype)
     targets = (at_first.expand(members, len(x)) + y / scale[:, None])[..., None]
     share = (scale.square() / len(x))[:, None, None].expand_as(targets)
-    stack = Stack(weights, SquaredError(targets, share), rate / (2 * scale.square()), 0.0, at_once=True)
+    stack = Stack(weights, SquaredError(targets, share), rate / (2 * scale.square()), 0.0)
 
     def step(block: Block) -> None:
         signals = network.signals(block.factors, x)
@@ -102,9 +103,43 @@ def descend(
             block.move(network.gradients(block.factors, signals, errors))
 
     steps, observed = stack.watch(step, n_steps, observers or {}, observed_steps)
-    for block in stack.blocks:
+    for block in filter(lambda block: len(block.members), stack.blocks):
         block.release(block.loss.value(network.signals(block.factors, x).outputs), tolerance)
     return stack.outcome(steps, observed)
+
+
+def linearised(kernel: Tensor, y: Tensor, initial: Tensor, learning_rates: Tensor, steps: Tensor) -> Tensor:
+    """Return what networks that share a tangent kernel would predict if they were linear in their weights.
+
+    The predictor of every member starts at outputs of its own and descends as in :func:`descend`, where α has no place.
+
+    Args:
+        kernel: [m, n] tangent kernel at first, of m examples with the first n of them, on which a member is trained.
+        y: [n] targets.
+        initial: [members, m] F at first.
+        learning_rates: [members] η.
+        steps: [T, members] numbers of steps.
+
+    Returns:
+        F [T, members, m].
+
+    Cost: an eigendecomposition of n × n for each member.
+
+    Source: Lee, Xiao et al. 2019, section 2.2.
+
+    Examples:
+        >>> one = torch.ones(1, 1)
+        >>> linearised(one, torch.ones(1), torch.zeros(1, 1), torch.tensor([0.5]), torch.tensor([[1], [2]])).tolist()
+        [[[0.5]], [[0.75]]]
+    """
+    n = len(y)
+    return torch.stack(
+        [
+            torch.cat(gradient_descent_prediction(kernel[:n], kernel[n:], y, F[:n], F[n:], float(rate), taken), -1)
+            for F, rate, taken in zip(initial, learning_rates, steps.T, strict=True)
+        ],
+        dim=1,
+    )
 
 
 def _for_each(members: int, value: float | Tensor, like: Tensor) -> Tensor | None:
