@@ -1,5 +1,8 @@
 """The loss of a stack, who is at work, and who has left."""
 
+import threading
+import time
+
 import pytest
 import torch
 
@@ -75,3 +78,49 @@ def test_large_members_are_split_into_blocks_that_share_the_whole():
 def test_bad_input_is_told(shape, rate, told):
     with pytest.raises(InputError, match=told):
         Stack([torch.ones(shape)], ZERO, rate, 0.0)
+
+
+@pytest.fixture
+def _three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_three_threads")
+def test_blocks_are_spread_over_threads_which_torch_gets_back():
+    factors = gaussian_factors((200, 200), 1.0, generator("large"), (8,))
+    stack = Stack(factors, SquaredError(torch.zeros(200, 200), torch.ones(200, 200)), 0.1, 0.0)
+    assert sorted(len(block.members) for block in stack.blocks) == [2, 3, 3]
+    used = set()
+
+    def step(block):
+        used.add(threading.get_ident())
+        assert torch.get_num_threads() == 1
+        block.move([torch.ones_like(factor) for factor in block.factors])
+        time.sleep(0.01)
+
+    stack.watch(step, 4, {}, [2])
+    assert threading.get_ident() not in used
+    assert len(used) > 1
+    assert torch.get_num_threads() == 3
+    assert stack.outcome(torch.tensor([]), {}).n_steps.tolist() == [4] * 8
+    torch.testing.assert_close(stack.whole[0], factors[0] - 0.4)
+
+
+@pytest.mark.usefixtures("_three_threads")
+def test_what_a_step_raises_ends_all_blocks():
+    factors = gaussian_factors((300, 300), 1.0, generator("large"), (8,))
+    stack = Stack(factors, SquaredError(torch.zeros(300, 300), torch.ones(300, 300)), 0.1, 0.0)
+    failing = stack.blocks[1]
+
+    def step(block):
+        if block is failing:
+            raise RuntimeError("no more")
+        block.taken += 1
+        time.sleep(0.001)
+
+    with pytest.raises(RuntimeError, match="no more"):
+        stack.watch(step, 10**9, {}, [])
+    assert torch.get_num_threads() == 3

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from learnscope.dynamics.stack import Block, Descent, Observer, SquaredError, Stack
-from learnscope.networks.deep_linear import factor_gradients, prefix_products, product
+from learnscope.networks.deep_linear import product
 
 __all__ = ["Descent", "GroupRMSprop", "SquaredError", "descend", "descend_on_entries", "log_spaced_steps"]
 
@@ -41,11 +41,11 @@ class GroupRMSprop:
 
     def gain(self, gradients: Sequence[Tensor]) -> Tensor:
         """Take up one step's gradients; return by how much [members] the learning rate is multiplied."""
-        norms = torch.stack([torch.linalg.vector_norm(gradient, dim=(-2, -1)) for gradient in gradients])
-        fresh = (1 - self.decay) * norms.square().sum(0)
-        self._moment = fresh if self._moment is None else self.decay * self._moment + fresh
+        rows = [gradient.flatten(-2) for gradient in gradients]
+        fresh = torch.stack([torch.linalg.vecdot(row, row) for row in rows]).sum(0).mul_(1 - self.decay)
+        self._moment = fresh if self._moment is None else fresh.add_(self._moment, alpha=self.decay)
         self._steps += 1
-        return 1 / ((self._moment / (1 - self.decay**self._steps)).sqrt() + self.epsilon)
+        return (self._moment / (1 - self.decay**self._steps)).sqrt_().add_(self.epsilon).reciprocal_()
 
     def keep(self, places: Tensor) -> None:
         """Forget all members but those at these places."""
@@ -111,11 +111,9 @@ def descend(
     stack = Stack(factors, loss, learning_rate, penalty, rule)
 
     def step(block: Block) -> None:
-        prefixes = prefix_products(block.factors)
-        value, gradient = block.loss.value_and_gradient(prefixes[-1])
-        if tolerance is not None and (stay := block.release(value, tolerance)) is not None:
-            prefixes, gradient = [prefix[stay] for prefix in prefixes], gradient[stay]
-        block.move(factor_gradients(block.factors, gradient, prefixes=prefixes))
+        value, gradient = block.loss.of_difference(block.chain.difference(block.loss.target))
+        if tolerance is None or block.release(value, tolerance) is None:
+            block.move(block.chain.gradients(gradient))
 
     steps, observed = stack.watch(step, n_steps, observers or {}, observed_steps)
     if tolerance is not None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from learnscope.dynamics.chain_rule import ChainRule
 from learnscope.errors import InputError
 
 Observer = Callable[[list[Tensor]], Tensor]
 """Maps the factors of all members to a tensor [members, ...]."""
 
-FAST_MEMORY = 3 * 2**19  # bytes: what a core keeps close, by trial on matrices of 100 × 100
+FAST_MEMORY = 3 * 2**20  # bytes: what a core keeps close, by trial on matrices of 100 × 100
 COPIES = 3  # of the factors that a step touches: factors, gradients, products
 
 
@@ -60,7 +66,10 @@ class SquaredError:
 
     def value_and_gradient(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Return both, for little more than the price of one."""
-        difference = matrix - self.target
+        return self.of_difference(matrix - self.target)
+
+    def of_difference(self, difference: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and ∂L/∂A from A - T."""
         gradient = (difference * self.weight).mul_(2)
         return torch.linalg.vecdot(gradient.flatten(-2), difference.flatten(-2)) / 2, gradient
 
@@ -111,6 +120,14 @@ class Block:
         self.n_steps = torch.zeros_like(self.members)
         self.converged = torch.zeros_like(self.members, dtype=torch.bool)
         self.taken = 0
+        self._chain: ChainRule | None = None
+
+    @property
+    def chain(self) -> ChainRule:
+        """The products of the factors of those at work, and their gradients."""
+        if self._chain is None or self._chain.factors is not self.factors:
+            self._chain = ChainRule(self.factors)
+        return self._chain
 
     def move(self, gradients: Sequence[Tensor]) -> None:
         """Take a step W ← W - η · gain(g) · g with g = ∂L/∂W + 2 λ W, in place; the gradients are used up."""
@@ -134,9 +151,9 @@ class Block:
         Returns:
             The places, among those at work until now, of the members that stay; None if all do.
         """
-        stays = (loss > tolerance) & (loss < torch.inf)
-        if bool(stays.all()):
+        if not len(loss) or tolerance < float(loss.amin()) <= float(loss.amax()) < torch.inf:
             return None
+        stays = (loss > tolerance) & (loss < torch.inf)
         self.settle()
         self.converged[self.members] = loss <= tolerance
         places = stays.nonzero().squeeze(-1)
@@ -157,6 +174,8 @@ class Block:
 
 class Stack:
     """All members, in blocks whose factors, gradients and products fit into the fast memory of a core.
+
+    Blocks are spread over as many threads as torch has.
 
     Args:
         factors: initial (W₁, ..., W_N), [members, d_l, d_{l-1}]; copied.
@@ -188,10 +207,15 @@ class Stack:
         rates, penalties = self._for_each("learning_rate", learning_rate), self._for_each("penalty", penalty)
         one = COPIES * sum(factor[:1].nbytes for factor in self.whole)
         together = at_once or self.whole[0].device.type != "cpu"
-        size = max(count, 1) if together else max(1, FAST_MEMORY // max(one, 1))
+        self.threads = 1 if together else torch.get_num_threads()
+        most = max(count, 1) if together else max(1, FAST_MEMORY // max(one, 1))
+        # a few blocks are as many for every thread, and all are of about a size
+        blocks = max(1, math.ceil(count / most))
+        if blocks > 1:
+            blocks = min(self.threads * math.ceil(blocks / self.threads), count)
         self.blocks = [
             Block([factor[part] for factor in self.whole], loss.of(part), rates[part], penalties[part], copy.copy(rule))
-            for part in (slice(begin, begin + size) for begin in range(0, max(count, 1), size))
+            for part in itertools.starmap(slice, itertools.pairwise(count * k // blocks for k in range(blocks + 1)))
         ]
 
     def _for_each(self, name: str, value: float | Tensor) -> Tensor:
@@ -225,12 +249,38 @@ class Stack:
         return torch.tensor(wanted), {name: torch.stack(values) for name, values in seen.items() if values}
 
     def _advance(self, step: Callable[[Block], None], stop: int) -> None:
-        for block in self.blocks:
-            while len(block.members) and block.taken < stop:
-                step(block)
-            block.settle()
+        if self.threads == 1 or len(self.blocks) == 1:
+            for block in self.blocks:
+                _run(block, step, stop, threading.Event())
+            return
+        given_up = threading.Event()
+        # Products of small matrices gain little from several threads each, blocks a lot from one each.
+        with _one_thread_for_each_product(), ThreadPoolExecutor(self.threads) as pool:
+            runs = [pool.submit(_run, block, step, stop, given_up) for block in self.blocks]
+            try:
+                for run in as_completed(runs):
+                    run.result()
+            finally:
+                given_up.set()
 
     def outcome(self, steps: Tensor, observed: dict[str, Tensor]) -> Descent:
         """Return where all members are, how they came there, and what was seen on the way."""
         n_steps, converged = (torch.cat([getattr(b, name) for b in self.blocks]) for name in ("n_steps", "converged"))
         return Descent(self.whole, n_steps, converged, steps, observed)
+
+
+def _run(block: Block, step: Callable[[Block], None], stop: int, given_up: threading.Event) -> None:
+    """Step a block until nobody is left in it, ``stop`` steps are taken, or all is given up."""
+    while len(block.members) and block.taken < stop and not given_up.is_set():
+        step(block)
+    block.settle()
+
+
+@contextmanager
+def _one_thread_for_each_product() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
