@@ -11,7 +11,7 @@ from torch import Tensor
 
 from learnscope.dynamics.shallow.batches import Descent, batches
 from learnscope.dynamics.shallow.problem import Problem
-from learnscope.dynamics.shallow.recorder import Recorder
+from learnscope.dynamics.shallow.recorder import Recorder, descent_diverged, flow_diverged
 from learnscope.dynamics.shallow.run import Run, Stop, StoppedBy
 from learnscope.dynamics.step_control import CROSSED, REFUSED, Change, Limits, change, judge, next_factor, too_short
 from learnscope.networks.one_hidden_layer import OneHiddenLayer
@@ -47,16 +47,19 @@ def follow(engine: Engine, stop: Stop, limits: Limits, per_decade: int) -> Run:
     velocity = engine.velocity(state, problem.loss.pull(predictions, problem.y))
     recorder = Recorder(engine.network(state), per_decade)
     time, step, tried, error = 0.0, 1.0, 0, 0.0
-    while (ended := _ended(problem, predictions, stop, time, tried, _square(velocity))) is None:
-        if too_short(step, time):
+    while True:
+        ended = _ended(problem, predictions, stop, time, tried, _square(velocity))
+        _record(recorder, time, engine, state, predictions, stop)
+        if ended is None and too_short(step, time):
             ended = "diverged"
+        if ended is not None:
             break
         tried += 1
         length = min(step, stop.max_time - time)
         new = state + length * velocity
         new_output = engine.outputs(new)
         moved = problem.alpha * float((new_output - output).abs().max())
-        verdict, made = REFUSED, Change(moved, 0.0, 0.0, 0.0)
+        made = Change(moved, 0.0, 0.0, 0.0)
         if moved < limits.output:
             new_predictions = problem.alpha * (new_output - first)
             new_velocity = engine.velocity(new, problem.loss.pull(new_predictions, problem.y))
@@ -67,9 +70,8 @@ def follow(engine: Engine, stop: Stop, limits: Limits, per_decade: int) -> Run:
                 time = time + length if length == step else stop.max_time
                 error += made.error if verdict == CROSSED else 0.0
                 state, output, predictions, velocity = new, new_output, new_predictions, new_velocity
-                _record(recorder, time, engine, state, predictions, stop)
         step = length * next_factor(made, limits)
-    note = f"The step fell to {step:.1e} at time {time:g}, after {tried} steps." if ended == "diverged" else ""
+    note = flow_diverged(tried, step, time) if ended == "diverged" else ""
     return recorder.run(problem, engine.network(state), predictions, time, tried, ended, error, note)
 
 
@@ -79,7 +81,8 @@ def descend(engine: Engine, descent: Descent, stop: Stop, per_decade: int, gener
     With batches, the outputs on all points, which decide on the end, are computed once in ⌈p / batch_size⌉ steps.
     """
     problem, state = engine.problem, engine.start()
-    first, impulse = engine.outputs(state), torch.zeros_like(state)
+    first, impulse, ended = engine.outputs(state), torch.zeros_like(state), None
+    predictions = torch.zeros_like(first)
     recorder = Recorder(engine.network(state), per_decade)
     n, rate, done = len(first), descent.learning_rate, 0
     rows = itertools.repeat(None) if descent.batch_size is None else batches(n, descent, generator)
@@ -87,10 +90,11 @@ def descend(engine: Engine, descent: Descent, stop: Stop, per_decade: int, gener
     while True:
         if done % period == 0 or done == stop.max_steps:
             predictions = problem.alpha * (engine.outputs(state) - first)
-            if (ended := _ended(problem, predictions, stop, rate * done, done)) is not None:
-                break
-        if done > 0:
+            ended = _ended(problem, predictions, stop, rate * done, done)
+        if ended != "diverged":
             _record(recorder, rate * done, engine, state, predictions, stop)
+        if ended is not None:
+            break
         batch = next(rows)
         seen = predictions if batch is None else problem.alpha * (engine.outputs(state, batch) - first[batch])
         if not bool(torch.isfinite(seen).all()):
@@ -100,10 +104,8 @@ def descend(engine: Engine, descent: Descent, stop: Stop, per_decade: int, gener
         impulse = descent.momentum * impulse + engine.velocity(state, problem.loss.pull(seen, labels), batch)
         state = state + rate * impulse
         done += 1
-    note = f"The outputs are not finite after step {done} with learning rate {rate:g}; lower it."
-    return recorder.run(
-        problem, engine.network(state), predictions, rate * done, done, ended, note=note if ended == "diverged" else ""
-    )
+    note = descent_diverged(done, rate) if ended == "diverged" else ""
+    return recorder.run(problem, engine.network(state), predictions, rate * done, done, ended, note=note)
 
 
 def _ended(

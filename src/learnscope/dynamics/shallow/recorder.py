@@ -16,19 +16,31 @@ from learnscope.networks.one_hidden_layer import OneHiddenLayer
 def next_snapshot(time: float, per_decade: int) -> float:
     """Return the first of the times 10^(k / per_decade), k an integer, after this one; infinite for 0 per decade.
 
-    Before the first step any later time will do, so after time 0 it is 0.
+    Before the first step any later time will do, so after time 0 it is the least number above it.
 
     Examples:
-        >>> next_snapshot(1.0, 1), next_snapshot(0.0, 4), next_snapshot(5.0, 0)
-        (10.0, 0.0, inf)
+        >>> next_snapshot(1.0, 1), next_snapshot(0.0, 4) > 0, next_snapshot(5.0, 0)
+        (10.0, True, inf)
     """
     if per_decade == 0:
         return math.inf
     if time <= 0.0:
-        return 0.0
+        return math.ulp(0.0)
     mark = math.floor(per_decade * math.log10(time)) + 1
     due = 10.0 ** (mark / per_decade)
     return due if due > time else 10.0 ** ((mark + 1) / per_decade)
+
+
+def flow_diverged(tried: int, step: float, time: float) -> str:
+    """Return the note of a flow that found no step it could take."""
+    return (
+        f"The step fell to {step:.1e} at time {time:g}, after {tried} steps, because the outputs beyond are not finite."
+    )
+
+
+def descent_diverged(done: int, learning_rate: float) -> str:
+    """Return the note of a descent that lost itself."""
+    return f"The outputs are not finite after step {done} with learning rate {learning_rate:g}; lower it."
 
 
 class Recorder:

@@ -1,0 +1,236 @@
+"""Tiles, a vector of neurons for each of a few examples, which stay in registers: what compiled code does with them."""
+
+# ruff: noqa: ANN001, ANN201, ANN202 (Numba infers the types of what it compiles)
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+from learnscope.dynamics.shallow.compiled import elementary
+from learnscope.dynamics.shallow.compiled.lanes import ROWS, Lanes, vector_type
+
+emitted: Any = intrinsic  # a function that is written in LLVM's language where it is called
+
+
+class Tile(types.Type):
+    """Numbers [ROWS, lanes]: one row for each example, one lane for each neuron."""
+
+    def __init__(self, dtype: types.Float) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Tile({dtype})")
+
+
+class Row(types.Type):
+    """Numbers [lanes], one for each neuron."""
+
+    def __init__(self, dtype: types.Float) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Row({dtype})")
+
+
+@register_model(Tile)
+class TileModel(models.PrimitiveModel):
+    """A tile is an array of vectors to LLVM, which takes it apart."""
+
+    def __init__(self, manager: Any, kind: Tile) -> None:
+        super().__init__(manager, kind, ir.ArrayType(vector_type(kind.dtype), ROWS))
+
+
+@register_model(Row)
+class RowModel(models.PrimitiveModel):
+    """A row is a vector."""
+
+    def __init__(self, manager: Any, kind: Row) -> None:
+        super().__init__(manager, kind, vector_type(kind.dtype))
+
+
+class _Emit:
+    """What every intrinsic needs: memory of an array at an offset, rows of a tile, and tiles of rows."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, typed: Any) -> None:
+        self.context, self.builder, self.dtype = context, builder, typed.dtype
+
+    def pointer(self, array: types.Array, value: ir.Value, offset: ir.Value) -> ir.Value:
+        data = self.context.make_array(array)(self.context, self.builder, value).data
+        return self.builder.gep(data, [offset])
+
+    def load(self, pointer: ir.Value) -> Lanes:
+        vector = self.builder.bitcast(pointer, vector_type(self.dtype).as_pointer())
+        loaded = self.builder.load(vector, align=self.dtype.bitwidth // 8)
+        return Lanes(self.builder, self.dtype, loaded)
+
+    def store(self, row: Lanes, pointer: ir.Value) -> None:
+        vector = self.builder.bitcast(pointer, vector_type(self.dtype).as_pointer())
+        self.builder.store(row.value, vector, align=self.dtype.bitwidth // 8)
+
+    def fill(self, pointer: ir.Value, k: int) -> Lanes:
+        return self.spread(self.builder.load(self.builder.gep(pointer, [ir.IntType(64)(k)])))
+
+    def spread(self, number: ir.Value) -> Lanes:
+        kind = vector_type(self.dtype)
+        first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [ir.IntType(32)(0)] * kind.count)
+        return Lanes(
+            self.builder, self.dtype, self.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), mask)
+        )
+
+    def rows(self, tile: ir.Value) -> list[Lanes]:
+        return [Lanes(self.builder, self.dtype, self.builder.extract_value(tile, k)) for k in range(ROWS)]
+
+    def tile(self, rows: list[Lanes]) -> ir.Value:
+        packed = ir.Constant(ir.ArrayType(vector_type(self.dtype), ROWS), ir.Undefined)
+        for k, row in enumerate(rows):
+            packed = self.builder.insert_value(packed, row.value, k)
+        return packed
+
+
+@emitted
+def zeros(typing_context, array):
+    """Return a tile of zeros of the array's type."""
+
+    def codegen(context, builder, signature, values):
+        return ir.Constant(ir.ArrayType(vector_type(array.dtype), ROWS), None)
+
+    return Tile(array.dtype)(array), codegen
+
+
+@emitted
+def repeated(typing_context, array, offset):
+    """Return a tile with the lanes at ``array[offset:]`` in each row."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, array)
+        row = emit.load(emit.pointer(array, values[0], values[1]))
+        return emit.tile([row] * ROWS)
+
+    return Tile(array.dtype)(array, types.intp), codegen
+
+
+@emitted
+def add_outer(typing_context, tile, neurons, at, examples, start):
+    """Return tile[k, l] + examples[start + k] · neurons[at + l]."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, neurons)
+        row = emit.load(emit.pointer(neurons, values[1], values[2]))
+        column = emit.pointer(examples, values[3], values[4])
+        rows = [row.times_plus(emit.fill(column, k), total) for k, total in enumerate(emit.rows(values[0]))]
+        return emit.tile(rows)
+
+    return tile(tile, neurons, types.intp, examples, types.intp), codegen
+
+
+@emitted
+def add_inner(typing_context, sums, at, tile, examples, start):
+    """Add Σ_k examples[start + k] · tile[k, l] to ``sums[at + l]``, in memory."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, sums)
+        place = emit.pointer(sums, values[0], values[1])
+        column = emit.pointer(examples, values[3], values[4])
+        total = emit.load(place)
+        for k, row in enumerate(emit.rows(values[2])):
+            total = row.times_plus(emit.fill(column, k), total)
+        emit.store(total, place)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp, tile, examples, types.intp), codegen
+
+
+@emitted
+def scale_rows(typing_context, tile, examples, start):
+    """Return examples[start + k] · tile[k, l]."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, examples)
+        column = emit.pointer(examples, values[1], values[2])
+        return emit.tile([row * emit.fill(column, k) for k, row in enumerate(emit.rows(values[0]))])
+
+    return tile(tile, examples, types.intp), codegen
+
+
+@emitted
+def add_product(typing_context, total, tile, neurons, at):
+    """Return total[k, l] + tile[k, l] · neurons[at + l]."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, neurons)
+        factor = emit.load(emit.pointer(neurons, values[2], values[3]))
+        pairs = zip(emit.rows(values[0]), emit.rows(values[1]), strict=True)
+        return emit.tile([row.times_plus(factor, old) for old, row in pairs])
+
+    return total(total, tile, neurons, types.intp), codegen
+
+
+@emitted
+def add_rows(typing_context, sums, at, tile):
+    """Add Σ_k tile[k, l] to ``sums[at + l]``, in memory."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, sums)
+        place = emit.pointer(sums, values[0], values[1])
+        total = emit.load(place)
+        for row in emit.rows(values[2]):
+            total = total + row
+        emit.store(total, place)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp, tile), codegen
+
+
+@emitted
+def store_sums(typing_context, sums, at, tile):
+    """Set ``sums[at + k]`` to Σ_l tile[k, l]."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, sums)
+        kind = vector_type(emit.dtype)
+        name = f"llvm.vector.reduce.fadd.v{kind.count}f{emit.dtype.bitwidth}"
+        declared = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind.element, [kind.element, kind]), name
+        )
+        for k, row in enumerate(emit.rows(values[2])):
+            total = builder.call(declared, [kind.element(-0.0), row.value], fastmath=("reassoc",))
+            builder.store(total, emit.pointer(sums, values[0], builder.add(values[1], ir.IntType(64)(k))))
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp, tile), codegen
+
+
+@emitted
+def times(typing_context, tile, number):
+    """Return number · tile[k, l]."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, tile)
+        factor = emit.spread(values[1])
+        return emit.tile([row * factor for row in emit.rows(values[0])])
+
+    return tile(tile, tile.dtype), codegen
+
+
+def _elementwise(function: Callable[[Lanes], tuple[Lanes, Lanes]]) -> Any:
+    """Return a function of a tile, compiled in, that gives two tiles, from such a function of vectors."""
+
+    @emitted
+    def mapped(typing_context, tile):
+        def codegen(context, builder, signature, values):
+            emit = _Emit(context, builder, tile)
+            pairs = [function(row) for row in emit.rows(values[0])]
+            both = [emit.tile([pair[part] for pair in pairs]) for part in (0, 1)]
+            return context.make_tuple(builder, signature.return_type, both)
+
+        return types.UniTuple(tile, 2)(tile), codegen
+
+    mapped.__doc__ = function.__doc__
+    return mapped
+
+
+relu, softplus, erf, tanh = (
+    _elementwise(function) for function in (elementary.relu, elementary.softplus, elementary.erf, elementary.tanh)
+)

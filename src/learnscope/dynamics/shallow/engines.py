@@ -1,0 +1,79 @@
+"""Which engine trains a problem, and networks side by side on the cores."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Literal, TypeVar
+
+import torch
+
+from learnscope.dynamics.shallow.problem import Problem
+from learnscope.errors import InputError, nearest_names
+
+Name = Literal["reference", "fused"]
+NAMES = ("auto", "reference", "fused")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def engine_for(problem: Problem, name: str) -> Name:
+    """Return the engine that a name stands for: for "auto" the fused kernels where they can run, or the reference.
+
+    Raises:
+        InputError: if there is no such engine, or it cannot train the problem here.
+
+    Examples:
+        >>> from learnscope.dynamics.margin_losses import MarginLoss
+        >>> from learnscope.networks.one_hidden_layer import one_hidden_layer
+        >>> network = one_hidden_layer(2, 1, torch.Generator().manual_seed(0))
+        >>> problem = Problem(network, torch.ones(1, 1), torch.ones(1), 1.0, MarginLoss("hinge"), frozenset())
+        >>> engine_for(problem, "auto"), engine_for(problem, "reference")
+        ('fused', 'reference')
+    """
+    if name not in NAMES:
+        raise InputError(f"engine {name!r} is not known here: choose {nearest_names(name, NAMES)}.")
+    if name == "reference":
+        return "reference"
+    reason = _unsupported(problem)
+    if not reason:
+        return "fused"
+    if name == "fused":
+        raise InputError(f"the fused engine cannot train this network: {reason}; choose engine='auto'.")
+    _say_once(f"One-hidden-layer networks are trained by the slower reference engine here: {reason}.")
+    return "reference"
+
+
+def _unsupported(problem: Problem) -> str:
+    """Return why the fused kernels cannot train a problem, empty if they can."""
+    device = problem.network.weights.device
+    if device.type != "cpu":
+        return f"its parameters are on {device}, and the kernels run on the CPU"
+    return "" if importlib.util.find_spec("numba") else "Numba is not installed"
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    warnings.warn(sentence, stacklevel=4)
+
+
+def side_by_side(function: Callable[[Task, threading.Event], Result], tasks: Sequence[Task]) -> list[Result]:
+    """Return ``function(task, halt)`` of each task, on as many threads as torch may use.
+
+    If one raises, or Ctrl-C is pressed, ``halt`` is set, and those that are running are expected to raise soon.
+    """
+    halt = threading.Event()
+    workers = min(len(tasks), torch.get_num_threads())
+    if workers == 1:
+        return [function(task, halt) for task in tasks]
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(function, task, halt) for task in tasks]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            halt.set()
+            pool.shutdown(wait=False, cancel_futures=True)
