@@ -36,11 +36,13 @@ class Synthetic:
         self.steps = np.asarray(steps)
         self.layers, self.classes, self.examples, self.image, self.task = list(layers), classes, examples, image, task
         self.progress = np.linspace(0, 1, len(self.steps))
+        self.kernel_examples = np.arange(min(examples, 64))
         self.variables: dict[str, xr.Variable] = {}
 
     def data(self) -> xr.Dataset:
         self._representation()
         self._weights()
+        self._kernels()
         if self.task:
             self._progress()
         if self.task == "classification":
@@ -53,6 +55,9 @@ class Synthetic:
             "layer": self.layers,
             "weight": [f"{name}.weight" for name in self.layers],
             "parameter": [f"{name}.{kind}" for name in self.layers for kind in ("weight", "bias")],
+            "kernel_layer": self.layers,
+            "kernel_example": self.kernel_examples,
+            "other_kernel_example": self.kernel_examples,
         }
         if self.task == "classification":
             coords |= {"quantile": [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99], "simple_model": ["linear"]}
@@ -108,6 +113,36 @@ class Synthetic:
         self.variables["weight_distance"] = variable(["step", "parameter"], distance, "distance from initialisation")
         self.variables["weight_norm"] = variable(["step", "parameter"], 1 + distance)
         self.variables["weight_cosine"] = variable(["step", "parameter"], 1 / (1 + distance))
+
+    def _kernels(self) -> None:
+        """Kernels that are looked at on every other step, and turn towards the labels."""
+        looked = np.where(np.arange(len(self.steps)) % 2 == (len(self.steps) - 1) % 2, 1.0, np.nan)
+        looked[0] = 1.0
+        m, grown = len(self.kernel_examples), looked * self.progress
+        for name in ("distance", "change", "trace", "effective_rank", "alignment", "centred_alignment"):
+            if "alignment" in name and not self.task:
+                continue
+            self.variables[f"kernel_{name}"] = variable(["step"], 0.2 + grown)
+            values = looked[:, None] * self._by_layer(0.1, 0.9)
+            self.variables[f"layer_kernel_{name}"] = variable(["step", "kernel_layer"], values)
+        same = self.kernel_examples[:, None] % self.classes == self.kernel_examples % self.classes
+        kernel = grown[:, None, None] * same + np.eye(m)
+        dims = ["step", "kernel_example", "other_kernel_example"]
+        self.variables["kernel"] = variable(dims, kernel.astype(np.float32))
+        for name in ("linearisation_gap", "network_weight_distance", "network_regime", "output_change"):
+            self.variables[name] = variable(["step"], 0.6 * grown)
+        for name in ("weight_distance", "regime"):
+            self.variables[f"layer_{name}"] = variable(
+                ["step", "kernel_layer"], looked[:, None] * self._by_layer(0, 0.5)
+            )
+        if not self.task:
+            return
+        shares = (0.1 + 0.6 * grown)[:, None] * 0.5 ** np.arange(1, 11)
+        self.variables["label_share"] = variable(["step", "kernel_component"], shares)
+        self.variables["label_share_cumulative"] = variable(["step", "kernel_component"], shares.cumsum(axis=1))
+        self.variables["mode_learning_speed"] = variable(["kernel_component"], 0.1 / np.arange(1, 11))
+        if self.task == "classification":
+            self._estimate("component_information", ["step", "kernel_component"], shares)
 
     def _progress(self) -> None:
         self._estimate("probe_loss", ["step"], 2.3 - 2 * self.progress, units="nats")

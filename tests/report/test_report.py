@@ -115,8 +115,11 @@ def test_pages_of_large_records_stay_under_eight_megabytes_and_say_what_they_lea
     ("options", "missing"),
     [
         ({"task": "regression", "image": (7,)}, {"simplicity", "learning_times", "separability"}),
-        ({"task": None, "image": (7,)}, {"simplicity", "learning_times", "separability", "progress"}),
-        ({"steps": [0]}, {"settling", "movement"}),
+        (
+            {"task": None, "image": (7,)},
+            {"simplicity", "learning_times", "separability", "progress", "kernel_components"},
+        ),
+        ({"steps": [0]}, {"settling", "movement", "regime"}),
     ],
 )
 def test_figures_without_ingredients_are_left_out(record, tmp_path, options, missing):

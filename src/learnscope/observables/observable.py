@@ -61,17 +61,17 @@ class Kernels(NamedTuple):
 
 
 class Linearisation(NamedTuple):
-    """The first-order expansion of a network around its initial parameters, on some examples of the probe.
+    """A network and its first-order expansion around its initial parameters, on some examples of the probe.
 
     Attributes:
-        examples: [m] indices into the probe.
-        initial: [m, outputs] outputs at the initial parameters.
-        outputs: [m, outputs] of the expansion, at the parameters of now.
+        outputs: [m, outputs] of the network as it is now, in float32 at least.
+        linearised: [m, outputs] of the expansion, at the parameters of now.
+        initial: [m, outputs] of both at the initial parameters.
     """
 
-    examples: Tensor
-    initial: Tensor
     outputs: Tensor
+    linearised: Tensor
+    initial: Tensor
 
 
 class State(Protocol):

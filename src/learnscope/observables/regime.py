@@ -14,6 +14,7 @@ from learnscope.observables.movement import relative_distance
 from learnscope.observables.observable import Kernels, Need, State, Task, current_parameters, variable
 
 SMALL, LARGE = 0.2, 0.5
+TELLING = 1000
 LAZY, BETWEEN, FEATURE = 0.0, 0.5, 1.0
 SOURCE = "Chizat, Oyallon, Bach 2019 (arXiv:1812.07956); the bounds of the rule are ours"
 
@@ -31,7 +32,7 @@ def linearisation_gap(outputs: Tensor, linearised: Tensor, initial: Tensor) -> T
         initial: the same shape, f₀.
 
     Returns:
-        [] float64; NaN where the outputs have not changed.
+        [] float64; NaN where the outputs have not changed by a thousand times their rounding.
 
     Raises:
         InputError: for different shapes.
@@ -45,7 +46,9 @@ def linearisation_gap(outputs: Tensor, linearised: Tensor, initial: Tensor) -> T
         shapes = [list(each.shape) for each in (outputs, linearised, initial)]
         raise InputError(f"outputs of the shapes {shapes} were given, but all three must be of the same examples")
     f, lin, start = outputs.double(), linearised.double(), initial.double()
-    return torch.linalg.vector_norm(f - lin) / torch.linalg.vector_norm(f - start)
+    missed, change, size = (torch.linalg.vector_norm(part) for part in (f - lin, f - start, f))
+    rounding = torch.finfo(outputs.dtype).eps * size
+    return torch.where(change > TELLING * rounding, missed / change, torch.nan)
 
 
 def joint_distance(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
@@ -72,10 +75,11 @@ def regime(kernel_change: Tensor, weight_distance: Tensor, gap: Tensor | None = 
     """Tell lazy from feature learning: 0 for lazy, 1 for feature, 0.5 in between.
 
     Rule: lazy if the relative change of the tangent kernel, ‖K − K₀‖ / ‖K₀‖, the relative movement of the weights,
-    ‖θ − θ₀‖ / ‖θ₀‖, and the gap to the linearisation are all at most 0.2. Feature if the kernel has changed by 0.5 or
-    more and the linearisation misses half or more of what was learned. As networks become lazier (wider, or with a
-    larger output scale) all three tend to 0, otherwise they are of order one: 0.2 and 0.5 stand for "small" and
-    "of order one". Weights alone do not make the feature regime: wide networks learn features by small movements.
+    ‖θ − θ₀‖ / ‖θ₀‖, and the gap to the linearisation are all at most 0.2. Feature if the linearisation misses half or
+    more of what was learned, and the kernel has changed by more than 0.2, as it then must; without a gap, if the kernel
+    has changed by half or more. As networks become lazier (wider, or with a larger output scale) all three tend to 0,
+    otherwise they are of order one: 0.2 and 0.5 stand for "small" and "of order one". Movement of the weights alone
+    does not make the feature regime, nor does it take much of it: wide networks learn features by small movements.
 
     Args:
         kernel_change: [...] see :func:`learnscope.observables.kernel_movement.kernel_change`.
@@ -94,7 +98,7 @@ def regime(kernel_change: Tensor, weight_distance: Tensor, gap: Tensor | None = 
     known = torch.isfinite(kernel_change) if gap is None else torch.isfinite(kernel_change) & torch.isfinite(gap)
     nonlinear = torch.zeros_like(kernel_change) if gap is None else gap
     lazy = (kernel_change <= SMALL) & (torch.nan_to_num(weight_distance) <= SMALL) & (nonlinear <= SMALL)
-    feature = (kernel_change >= LARGE) & (torch.ones_like(known) if gap is None else gap >= LARGE)
+    feature = kernel_change >= LARGE if gap is None else (gap >= LARGE) & (kernel_change > SMALL)
     value = torch.full(kernel_change.shape, BETWEEN, dtype=torch.float64, device=kernel_change.device)
     value[lazy], value[feature], value[~known] = LAZY, FEATURE, torch.nan
     return value
@@ -107,7 +111,7 @@ class Regime:
     """
 
     name = "regime"
-    needs: frozenset[Need] = frozenset({"kernel", "outputs", "parameters"})
+    needs: frozenset[Need] = frozenset({"kernel", "parameters"})
 
     def applies_to(self, task: Task | None) -> bool:
         """Return True: no labels are used."""
@@ -122,9 +126,8 @@ class Regime:
         if kernels.now is not None:
             expansion = state.linearisation
             if expansion is not None:
-                outputs = state.outputs[expansion.examples].to(expansion.outputs)
-                gap = linearisation_gap(outputs, expansion.outputs, expansion.initial)
-                change = relative_distance(outputs, expansion.initial)
+                gap = linearisation_gap(*expansion)
+                change = relative_distance(expansion.outputs, expansion.initial)
             values = _judged(kernels, kernels.now, state, None if expansion is None else gap)
         described = {
             "weight_distance": ("distance of the weights from initialisation, relative to their norm", ""),

@@ -90,7 +90,7 @@ class Tangent:
         return torch.stack([kernel.detach() for kernel in found.values()])
 
     def linearisation(self, initial: Mapping[str, Tensor]) -> Linearisation | None:
-        """Return the outputs at the initial parameters and those of the expansion around them; None if it has no way.
+        """Return the outputs on every other example, of the model and its expansion; None if that has no way.
 
         Buffers, such as the statistics of BatchNorm, are those of now: only parameters are expanded in.
         """
@@ -100,7 +100,8 @@ class Tangent:
             examples = self.examples[::2]  # enough for a ratio of norms
             function, at, along = self._expansion(initial, examples)
             start, change = directional_derivative(function, at, along, self.way)
-        return Linearisation(examples, start.detach(), (start + change).detach())
+            now = function({name: tensor + along[name] for name, tensor in at.items()})
+        return Linearisation(*(outputs.detach() for outputs in (now, start + change, start)))
 
     def remembered(self) -> dict[str, Any]:
         """Return what a record keeps, beside the initial kernels, so that they can be compared with later."""

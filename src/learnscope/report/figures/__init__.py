@@ -10,9 +10,12 @@ from learnscope.report.chart import Figure
 from learnscope.report.figures.components import components
 from learnscope.report.figures.dimension import dimension
 from learnscope.report.figures.health import health
+from learnscope.report.figures.kernel import kernel
+from learnscope.report.figures.kernel_components import kernel_components
 from learnscope.report.figures.learning_times import learning_times
 from learnscope.report.figures.movement import movement
 from learnscope.report.figures.progress import progress
+from learnscope.report.figures.regime import regime
 from learnscope.report.figures.separability import separability
 from learnscope.report.figures.settling import settling
 from learnscope.report.figures.simplicity import simplicity
@@ -27,6 +30,9 @@ FIGURES: tuple[Callable[[xr.Dataset], Figure | None], ...] = (
     separability,
     spectra,
     movement,
+    regime,
+    kernel,
+    kernel_components,
     progress,
     health,
 )
