@@ -61,9 +61,9 @@ def kernel(data: xr.Dataset) -> Figure | None:
         "kernel",
         "The tangent kernel",
         Caption(
-            shows=f"Left, the cosine between the gradients of every two of {seen.sizes['kernel_example']} probe "
-            f"examples, {ordered}, at the step of the slider. Right, how far the kernel of the network, and each "
-            "layer's part of it, is aligned with the labels, and over how many directions it spreads.",
+            shows=f"First, the cosine between the gradients of every two of {seen.sizes['kernel_example']} probe "
+            f"examples, {ordered}, at the step of the slider. Then how far the kernel of the network, and each layer's "
+            "part of it, is aligned with the labels, and over how many directions it spreads.",
             look_for="Bright blocks on the diagonal are classes whose examples are learned together. A kernel that "
             "grows such blocks has turned towards the labels; one that stays as it is belongs to lazy training.",
             source=sources(data, *(f"kernel_{name}" for name in QUANTITIES)),

@@ -52,7 +52,7 @@ def kernel_components(data: xr.Dataset) -> Figure | None:
         "The label in the components of the tangent kernel",
         Caption(
             shows="How much of the label lies along each component of the tangent kernel, and in all up to it, at the "
-            "first look and at the last; in the list, what each component tells about the class. Right, how fast the "
+            "first look and at the last; in the list, what each component tells about the class. Then how fast the "
             "network's error along each component of the initial kernel was halved.",
             look_for="A kernel that has learned the task holds the label in its first few components: the line of the "
             "last look lies above that of the first. In lazy training the largest components are learned first.",

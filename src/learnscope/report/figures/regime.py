@@ -55,9 +55,9 @@ def regime(data: xr.Dataset) -> Figure | None:
         "regime",
         "Lazy or feature learning",
         Caption(
-            shows="Left, what tells the regimes apart: the change of the tangent kernel, of the weights, and the part "
+            shows="First, what tells the regimes apart: the change of the tangent kernel, of the weights, and the part "
             "of what was learned that the network's linearisation at the start misses; faint lines are the bounds of "
-            "the rule. Right, the regime of each layer by its part of the kernel: 0 lazy, 1 feature learning.",
+            "the rule. Then the regime of each layer by its part of the kernel: 0 lazy, 1 feature learning.",
             look_for="Lines that stay under the lower bound: the network acts like a kernel machine with its initial "
             "kernel. Lines above the upper one: it has built features of its own, in the layers that are bright.",
             source=sources(data, "network_regime", "kernel_distance"),
