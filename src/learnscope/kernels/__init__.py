@@ -12,7 +12,7 @@ from learnscope.kernels.predictions import (
     gradient_flow_prediction,
     max_learning_rate,
 )
-from learnscope.kernels.tangent import selected_parameters, tangent_kernel
+from learnscope.kernels.tangent import selected_parameters, stream_tangent_kernel, tangent_kernel
 
 __all__ = [
     "Eigenpairs",
@@ -31,5 +31,6 @@ __all__ = [
     "max_learning_rate",
     "myrtle",
     "selected_parameters",
+    "stream_tangent_kernel",
     "tangent_kernel",
 ]

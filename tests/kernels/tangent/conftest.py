@@ -83,6 +83,19 @@ class Tokens(nn.Module):
         return self.head(torch.tanh(self.mix(self.embedding(x))).mean(1))
 
 
+class TiedTokens(nn.Module):
+    """An embedding with an empty token, whose weights the head shares, and another embedding that is its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.other = nn.Embedding(7, 4), nn.Embedding(7, 4, padding_idx=2)
+        self.head = nn.Linear(4, 7, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.embedding(x) + self.other(x)).mean(1))
+
+
 class Checkpointed(nn.Module):
     def __init__(self):
         super().__init__()
@@ -173,6 +186,9 @@ CASES = {
     "checkpointed": (Checkpointed, (5,)),
     "positions first": (PositionsFirst, (3, 4)),
     "tokens": (Tokens, (6,)),
+    "tied tokens": (TiedTokens, (6,)),
+    "one token": (lambda: nn.Sequential(nn.Embedding(7, 4), nn.Tanh(), nn.Flatten(), nn.Linear(4, 2)), (1,)),
+    "written inputs": (lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 3)), (5,)),
     "sequence of vectors": (lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(15, 2)), (3, 4)),
 }
 
@@ -182,7 +198,7 @@ def case(request):
     make, shape = CASES[request.param]
     torch.manual_seed(1)
     model = make()
-    x = torch.randint(0, 7, (5, *shape)) if request.param == "tokens" else torch.randn(5, *shape, dtype=torch.float64)
+    x = torch.randint(0, 7, (5, *shape)) if "token" in request.param else torch.randn(5, *shape, dtype=torch.float64)
     model = model.double()
     with torch.no_grad():
         model(x.clone())  # lazy modules take their shape

@@ -6,6 +6,7 @@ from torch import nn
 
 from learnscope.errors import BudgetError, InputError
 from learnscope.kernels.tangent import reference, selected_parameters, tangent_kernel
+from learnscope.kernels.tangent.capture import candidates
 from learnscope.kernels.tangent.plan import make_plan
 from learnscope.kernels.tangent.selection import Readout
 
@@ -93,12 +94,12 @@ def test_a_linear_model_has_the_kernel_of_its_inputs(x):
     torch.testing.assert_close(tangent_kernel(model, x, outputs=0), x @ x.T + 1)
 
 
-def test_the_kernel_is_symmetric_and_positive(case):
+def test_the_kernel_is_exactly_symmetric_and_positive(case):
     model, x = case
     kernel = tangent_kernel(model, x.clone())
     n, k = kernel.shape[1:3]
     square = kernel.permute(0, 2, 1, 3).reshape(n * k, n * k)
-    torch.testing.assert_close(square, square.T)
+    assert torch.equal(square, square.T)
     assert float(torch.linalg.eigvalsh(square).min()) > -1e-9 * float(square.trace())
 
 
@@ -194,6 +195,87 @@ def test_nan_in_the_model_is_said_and_reaches_the_kernel_instead_of_vanishing(x)
     with pytest.warns(UserWarning, match=r"'2\.weight' of the model holds NaN or infinite numbers"):
         kernel = tangent_kernel(model, x)
     assert kernel.isnan().any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("outputs", ["all", "trace"])
+def test_strips_and_pieces_of_many_examples_make_the_same_kernel(method, outputs, generator):
+    """Enough rows for several strips of the upper triangle, and memory for a few positions and weights at a time."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.Conv2d(4, 5, 2), nn.Flatten(), nn.Linear(5, 3)
+    ).double()
+    x = torch.randn(150, 2, 4, 4, generator=generator, dtype=torch.float64)
+    whole = tangent_kernel(model, x, outputs=outputs, method="functional")
+    plan = make_plan(model, x, Readout(outputs), None, method)
+    for budget in (None, 60 * plan.held + 9 * plan.working + 64 * plan.least_scratch):
+        torch.testing.assert_close(tangent_kernel(model, x, outputs=outputs, method=method, budget=budget), whole)
+        rectangular = tangent_kernel(model, x[:7], x[7:], outputs=outputs, method=method, budget=budget)
+        torch.testing.assert_close(rectangular, whole[:7, 7:])
+
+
+def test_an_embedding_of_many_tokens_never_takes_its_vocabulary_times_the_examples():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(200_000, 8), nn.Flatten(), nn.Linear(24, 2))
+    tokens = torch.randint(0, 200_000, (20, 3))
+    tokens[1] = tokens[0].flip(0)
+    kernel = tangent_kernel(model, tokens, budget=10**6)  # a Jacobian of one example would be of 12 MB
+    embedded = model[0](tokens).flatten(1)
+    same = (tokens[:, None, :, None] == tokens[None, :, None, :]).float()
+    weights = model[2].weight.detach().unflatten(1, (3, 8))
+    truth = torch.einsum("nmts,kth,lsh->nmkl", same, weights, weights)
+    truth += (embedded @ embedded.T + 1)[:, :, None, None] * torch.eye(2)
+    torch.testing.assert_close(kernel, truth.detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"sparse": True}, {"max_norm": 0.1}, {"scale_grad_by_freq": True}])
+def test_embeddings_with_other_gradients_take_the_general_path(options):
+    model = nn.Sequential(nn.Embedding(5, 3, **options), nn.Flatten(), nn.Linear(6, 2)).double()
+    assert set(candidates(model, selected_parameters(model)).modules) == {"2"}
+
+
+def test_the_contexts_of_the_caller_change_nothing(x):
+    model = mlp().float()
+    x = x.float()
+    truth = tangent_kernel(model, x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(tangent_kernel(model, x), truth)
+    with torch.inference_mode():
+        assert torch.equal(tangent_kernel(model, x.clone()), truth)
+    with torch.no_grad():
+        assert torch.equal(tangent_kernel(model, x), truth)
+
+
+def test_inputs_are_not_written_over(x):
+    before = x.clone()
+    for method in METHODS:
+        tangent_kernel(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 2)).double(), x, method=method)
+    assert torch.equal(x, before)
+
+
+def test_inputs_follow_the_dtype_that_is_asked_for(x):
+    model = mlp()
+    torch.testing.assert_close(
+        tangent_kernel(model, x.float(), dtype=torch.float64), tangent_kernel(model, x.float().double())
+    )
+
+
+class Mixed(nn.Module):
+    """What no module tells: noise, or a mean over the batch."""
+
+    def __init__(self, mix):
+        super().__init__()
+        self.inner, self.mix = nn.Linear(5, 3), mix
+
+    def forward(self, x):
+        return self.mix(self.inner(x))
+
+
+@pytest.mark.parametrize("mix", [lambda z: z + torch.randn_like(z), lambda z: z - z.mean(0)], ids=["chance", "batch"])
+def test_outputs_that_hang_on_chance_or_on_other_examples_are_refused(mix, x):
+    torch.manual_seed(0)
+    with pytest.raises(InputError, match=r"differ by .* when it is evaluated again, alone"):
+        tangent_kernel(Mixed(mix).double(), x)
 
 
 def test_integers_where_the_model_takes_real_numbers_are_refused_with_the_remedy(x):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import zarr
 from torch import nn
 
 from learnscope.errors import InputError, StoreError
@@ -70,3 +71,9 @@ def test_workers_of_a_cluster_compute_the_same(model, x, tmp_path):
 def test_a_tile_has_rows(model, x, tmp_path):
     with pytest.raises(InputError, match="tile=0"):
         stream_tangent_kernel(tmp_path / "kernel", model, x, tile=0)
+
+
+def test_tiles_take_64_mib_unless_said_otherwise(model, x, tmp_path):
+    array = stream_tangent_kernel(tmp_path / "kernel", model, x[:2])
+    assert dict(zarr.open_group(str(tmp_path / "kernel")).attrs)["tile"] == 2048  # float64
+    assert array.chunks == (2, 2)

@@ -2,5 +2,6 @@
 
 from learnscope.kernels.tangent.kernel import tangent_kernel
 from learnscope.kernels.tangent.selection import selected_parameters
+from learnscope.kernels.tangent.stream import stream_tangent_kernel
 
-__all__ = ["selected_parameters", "tangent_kernel"]
+__all__ = ["selected_parameters", "stream_tangent_kernel", "tangent_kernel"]

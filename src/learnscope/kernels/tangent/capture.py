@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from learnscope.errors import InputError
 from learnscope.kernels.tangent.layers import Factors, build_factors, is_known
 from learnscope.kernels.tangent.selection import Parameters, Readout, evaluated
 
@@ -40,17 +41,26 @@ class Structured:
 
 def candidates(model: nn.Module, parameters: Parameters) -> Structured:
     """Return modules of a known class with parameters in the kernel, none of them registered under a second name."""
-    uses = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    every = list(model.named_parameters(remove_duplicate=False))
+    uses, modules = Counter(id(p) for _, p in every), dict(model.named_modules())
+    owned: dict[str, list[tuple[str, nn.Parameter]]] = {}
+    for full, parameter in every:
+        name, _, own = full.rpartition(".")
+        owned.setdefault(name, []).append((own, parameter))
     found = {}
-    for name, module in model.named_modules():
-        own = dict(module.named_parameters(recurse=False))
+    for name, own in owned.items():
         prefix = f"{name}." if name else ""
-        wanted = frozenset(each for each in own if prefix + each in parameters.names)
-        alone = all(uses[id(p)] == 1 for p in own.values())
-        plain = not module._forward_hooks and not module._forward_pre_hooks and not hasattr(module, "parametrizations")
-        if wanted and is_known(module) and alone and plain:
+        wanted = frozenset(each for each, _ in own if prefix + each in parameters.names)
+        alone = all(uses[id(p)] == 1 for _, p in own)
+        if wanted and alone and name in modules and _is_plain(modules[name]):
             found[name] = wanted
     return Structured(found)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Return whether a module is of a known class and does what that does, and nothing else."""
+    hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return is_known(module) and not hooked and not hasattr(module, "parametrizations")
 
 
 def factors_of(model: nn.Module, x: Tensor, readout: Readout, structured: Structured) -> Iterator[tuple[str, Factors]]:
@@ -93,11 +103,15 @@ def proven(model: nn.Module, x: Tensor, readout: Readout, tried: Structured) -> 
 
     A random combination of scalars is differentiated both ways. That also catches what no look at the modules shows:
     weights that are used outside of their module, recomputed activations, inputs that are overwritten.
+
+    Raises:
+        InputError: if the first example alone has other outputs than among them.
     """
     few, saved = x[:PROOF_EXAMPLES], Saved(model)
     with torch.enable_grad(), saved.watched():
         scalars = readout(evaluated(model, few))
     shape = scalars.shape
+    refuse_mixed(scalars.detach(), model, few[:1], readout)
     if not tried.modules:
         return Proof(tried, {}, shape[1], len(few), saved.bytes)
     generator = torch.Generator().manual_seed(0)
@@ -136,6 +150,21 @@ class Saved:
         return tensor
 
 
+def refuse_mixed(scalars: Tensor, model: nn.Module, one: Tensor, readout: Readout) -> None:
+    """Refuse a model whose outputs for an example are others when it is evaluated alone, and again.
+
+    Raises:
+        InputError: if they differ by more than rounding.
+    """
+    with torch.no_grad():
+        gap = float((readout(evaluated(model, one)) - scalars[:1]).abs().max())
+    if gap > PROOF_TOLERANCE * torch.finfo(scalars.dtype).eps * float(scalars.abs().max()):
+        raise InputError(
+            f"the outputs for the first example differ by {gap:.1g} when it is evaluated again, alone, so there is no "
+            "kernel of pairs: switch off what is random in the model, or mixes the examples of a batch."
+        )
+
+
 def _agrees(factors: Factors, weights: Tensor, name: str, owned: frozenset[str], truth: Mapping[str, Tensor]) -> bool:
     combined = _combined(factors, weights)
     prefix = f"{name}." if name else ""
@@ -143,10 +172,10 @@ def _agrees(factors: Factors, weights: Tensor, name: str, owned: frozenset[str],
         return False
     rounding = PROOF_TOLERANCE * torch.finfo(combined.dtype).eps
     if "bias" in owned:
-        if not _close(combined[..., -1].flatten(), truth[f"{prefix}bias"].flatten(), rounding):
+        if not _close(combined[..., -1], truth[f"{prefix}bias"], rounding):
             return False
         combined = combined[..., :-1]
-    return "weight" not in owned or _close(combined.flatten(), truth[f"{prefix}weight"].flatten(), rounding)
+    return "weight" not in owned or _close(combined, truth[f"{prefix}weight"], rounding)
 
 
 def _combined(factors: Factors, weights: Tensor) -> Tensor:
@@ -160,8 +189,15 @@ def _combined(factors: Factors, weights: Tensor) -> Tensor:
 
 
 def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
-    scale = float(theirs.abs().max())
-    return bool(torch.isfinite(theirs).all()) and float((ours - theirs).abs().max()) <= tolerance * max(scale, 1e-30)
+    """Return whether two gradients are equal up to rounding, which those that are not finite are not; ours is lost."""
+    scale = max(_largest(theirs), torch.finfo(theirs.dtype).tiny)
+    return _largest(ours.sub_(theirs.reshape(ours.shape))) <= tolerance * scale
+
+
+def _largest(values: Tensor) -> float:
+    """Return the largest absolute value, in a single pass; NaN if there is one."""
+    low, high = torch.aminmax(values)
+    return float(torch.maximum(-low, high))
 
 
 def _once(call: _Calls, n: int) -> bool:

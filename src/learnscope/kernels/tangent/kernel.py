@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 
 import torch
@@ -46,20 +47,23 @@ def tangent_kernel(
             layer's Jacobian. "functional" leaves all to ``torch.func``. "auto" takes the cheapest for each layer.
             Layers that are not proven to be sums of such products are left to ``torch.func`` by every method: other
             classes, tied weights, modules called twice, weights that are used elsewhere.
-        budget: bytes of memory beyond the result; 2 GiB by default.
+        budget: bytes of memory beyond the result and the model; 2 GiB by default.
         dtype: of the computation and the result; by default that of the model, but float32 for half precision.
 
     Returns:
-        [n, n', o, o] for "all", else [n, n']; on the device of the model.
+        [n, n', o, o] for "all", a view of the matrix [n o, n' o]; else [n, n']. On the device of the model, and exactly
+        symmetric if ``x2`` is None.
 
     Raises:
-        InputError: for modules in training mode that couple examples, outputs that are not a tensor, or a selection
-            that matches nothing or is out of range.
+        InputError: for modules in training mode that couple examples, or outputs that hang on others or on chance;
+            outputs that are not a tensor; integers that the model does not take; a selection that matches nothing or
+            is out of range.
         BudgetError: if the budget is too small for one pair of examples, with the least that works.
 
-    Cost: with [FP] a forward pass, o outputs and a layer of a × b weights at t positions: o [FP] an example, and for
-        each pair o² b + a layerwise, o² a b by Jacobians, t² (a + o² b) by positions. Nothing of size n · parameters is
-        held beyond a block of examples.
+    Cost: with [FP] a forward pass, o outputs and a layer of a × b weights at t positions: o [FP] an example, again for
+        each block of rows that the budget allows; and for each pair o² b + a layerwise, o² a b by Jacobians,
+        t² (a + o b) + t o² b by positions; for the trace o b + a, o a b and t² (a + o b). Half of the pairs are
+        computed if ``x2`` is None. Nothing of size n · parameters is held, only blocks of examples.
 
     Source: Jacot, Gabriel, Hongler 2018; the structured contractions follow Novak, Sohl-Dickstein, Schoenholz 2022.
 
@@ -139,13 +143,18 @@ class _Kernel:
 
 def _warn_if_not_finite(model: nn.Module) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not _is_finite(tensor):
             warnings.warn(
                 f"{name!r} of the model holds NaN or infinite numbers, and so may its tangent kernel",
                 UserWarning,
                 stacklevel=3,
             )
             return
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    quickly = math.isfinite(float(tensor.detach().sum()))  # but a sum may overflow
+    return quickly or bool(torch.isfinite(tensor).all())
 
 
 def in_dtype(
@@ -156,9 +165,10 @@ def in_dtype(
     if dtype is None and half(own):
         warnings.warn(f"the model is in {own}: its tangent kernel is computed in float32", UserWarning, stacklevel=3)
         dtype = torch.float32
-    if dtype is None or dtype == own:
+    if dtype is None:
         return model, x1, x2
-    return copy.deepcopy(model).to(dtype), _converted(x1, dtype), None if x2 is None else _converted(x2, dtype)
+    model = model if dtype == own else copy.deepcopy(model).to(dtype)
+    return model, _converted(x1, dtype), None if x2 is None else _converted(x2, dtype)
 
 
 def _converted(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -60,7 +60,7 @@ def build_factors(module: nn.Module, names: frozenset[str], x: Tensor, gradients
 
 def is_known(module: nn.Module) -> bool:
     """Return whether the module's exact class has factors; subclasses may do anything, so they have not."""
-    if isinstance(module, nn.Embedding) and (module.sparse or module.max_norm is not None):
+    if isinstance(module, nn.Embedding) and (module.sparse or module.scale_grad_by_freq or module.max_norm is not None):
         return False
     return type(module) in BUILDERS
 
@@ -74,15 +74,19 @@ def _linear(module: nn.Linear, names: frozenset[str], x: Tensor, gradients: Tens
 def _convolution(
     module: nn.Conv1d | nn.Conv2d | nn.Conv3d, names: frozenset[str], x: Tensor, gradients: Tensor
 ) -> Factors:
-    n, k = gradients.shape[:2]
-    groups, out = module.groups, module.out_channels
-    inputs = patches(module, x).unflatten(1, (groups, -1)).flatten(2, 3)  # [n, groups, a, positions]
-    shaped = gradients.reshape(n, k, groups, out // groups, -1).transpose(3, 4)
-    return Factors(_with_bias(inputs, names, dim=2).transpose(2, 3), shaped)
+    n, k, groups = *gradients.shape[:2], module.groups
+    seen = windows(module, x).unflatten(1, (groups, -1))  # [n, groups, channels, *taps, *positions]
+    split = 3 + len(module.kernel_size)
+    a, positions = seen.shape[2:split].numel() if "weight" in names else 0, seen.shape[split:].numel()
+    inputs = x.new_ones(n, groups, a + ("bias" in names), positions)
+    if a:
+        inputs[:, :, :a].view(seen.shape).copy_(seen)
+    shaped = gradients.reshape(n, k, groups, module.out_channels // groups, positions)
+    return Factors(inputs.transpose(2, 3), shaped.transpose(3, 4))
 
 
-def patches(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
-    """Return what each tap of the filter sees at each position, [n, channels, taps, positions]."""
+def windows(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
+    """Return a view of what each tap of the filter sees at each position, [n, channels, *taps, *positions]."""
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     margins = list(module._reversed_padding_repeated_twice)
     x = pad(x, margins, mode=mode) if any(margins) else x
@@ -91,8 +95,7 @@ def patches(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
         zip(module.kernel_size, module.stride, module.dilation, strict=True), start=2
     ):
         x = x.unfold(dim, spread * (size - 1) + 1, step)[..., ::spread]
-    order = [0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims)]
-    return x.permute(order).flatten(2 + dims).flatten(2, 1 + dims)
+    return x.permute(0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims))
 
 
 def _layer_norm(module: nn.LayerNorm, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
@@ -135,12 +138,12 @@ def _channels_last(values: Tensor, dim: int) -> Tensor:
     return values.reshape(*values.shape[: dim + 1], -1).transpose(dim, dim + 1)
 
 
-def _with_bias(inputs: Tensor, names: frozenset[str], dim: int = -1) -> Tensor:
-    """Return the inputs of the weights, if these are in the kernel, and a one for the bias, if it is, along ``dim``."""
+def _with_bias(inputs: Tensor, names: frozenset[str]) -> Tensor:
+    """Return the inputs of the weights, if these are in the kernel, and a one for the bias, if it is."""
     parts = [inputs] if "weight" in names else []
     if "bias" in names:
-        parts.append(torch.ones_like(inputs.narrow(dim, 0, 1)))
-    return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
+        parts.append(torch.ones_like(inputs[..., :1]))
+    return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
 
 BUILDERS: dict[type[nn.Module], Build] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from learnscope.errors import InputError, StoreError
-from learnscope.kernels.tangent.kernel import Method, tangent_kernel
+from learnscope.kernels.tangent.kernel import tangent_kernel
+from learnscope.kernels.tangent.plan import Method
 from learnscope.kernels.tangent.selection import Outputs, Selected
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 Watch = Callable[[int, int], None]
 KERNEL, FINISHED = "kernel", "finished"
+TILE = 2**26  # bytes
 
 
 def stream_tangent_kernel(
@@ -32,7 +35,7 @@ def stream_tangent_kernel(
     outputs: Outputs = "trace",
     parameters: Selected = None,
     method: Method = "auto",
-    tile: int = 1024,
+    tile: int | None = None,
     budget: int | None = None,
     dtype: torch.dtype | None = None,
     client: Client | None = None,
@@ -51,7 +54,8 @@ def stream_tangent_kernel(
         outputs: as there; "trace" is the default here, for a full kernel is larger by the square of the outputs.
         parameters: as there.
         method: as there.
-        tile: rows and columns of a tile; memory holds one of them, beyond the budget of its computation.
+        tile: rows and columns of a tile; memory holds one of them, beyond the budget of its computation. By default it
+            takes up to 64 MiB: 4,096 examples of a trace in float32.
         budget: as there.
         dtype: as there.
         client: a connected Dask client, whose workers then compute the tiles and write them to ``path``.
@@ -61,16 +65,18 @@ def stream_tangent_kernel(
         InputError: as there, and for a tile that is not positive.
         StoreError: if ``path`` holds the kernel of something else, or cannot be written.
 
-    Cost: as there, and one more pass over the rows and the columns for each tile.
+    Cost: as there, with passes over the rows and the columns of each tile: n²/tile examples in all, if the budget holds
+        a tile's blocks.
     """
     import zarr
 
-    if tile < 1:
+    if tile is not None and tile < 1:
         raise InputError(f"tile={tile}: a tile has at least one row.")
     first = tangent_kernel(model, x1[:1], outputs=outputs, parameters=parameters, method=method, dtype=dtype)
     assert isinstance(first, Tensor)
     others = x1 if x2 is None else x2
-    identity = _identity(model, x1, others, outputs, parameters)
+    tile = tile or _tile(first)
+    identity = _identity(model, x1, others, outputs, parameters, first.dtype)
     group = _opened(path, identity, (len(x1), len(others), *first.shape[2:]), first.dtype, tile)
     finished = group[FINISHED]
     assert isinstance(finished, zarr.Array)
@@ -162,13 +168,21 @@ def _opened(path: str | Path, identity: str, shape: tuple[int, ...], dtype: torc
     return group
 
 
-def _identity(model: nn.Module, x1: Tensor, x2: Tensor, outputs: Outputs, parameters: Selected) -> str:
+def _tile(kernel: Tensor) -> int:
+    """Return the largest power of two of examples whose kernel is of :data:`TILE` bytes or less; 1 at least."""
+    each = kernel.numel() * kernel.element_size()
+    return 2 ** max(0, int(math.log2(TILE / each) / 2))
+
+
+def _identity(
+    model: nn.Module, x1: Tensor, x2: Tensor, outputs: Outputs, parameters: Selected, dtype: torch.dtype
+) -> str:
     """Return a hash of everything that the kernel hangs on; a function is known by its name only."""
     digest = hashlib.sha256()
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers()), "x1": x1, "x2": x2}
     for name, tensor in tensors.items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    for option in (outputs, parameters):
+    for option in (outputs, parameters, dtype):
         digest.update(repr(getattr(option, "__qualname__", option)).encode())
     return digest.hexdigest()[:16]

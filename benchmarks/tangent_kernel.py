@@ -1,0 +1,303 @@
+"""Tangent kernels: our methods against each other, nngeometry, vmap(jacrev) and neural-tangents; memory; growth.
+
+python benchmarks/tangent_kernel.py [--quick] [--repeats 3] [--resnet 512]
+
+nngeometry lives in the environment of ``peers.sh``, neural-tangents in that of ``peers_jax.sh``. Without them, their
+comparisons are skipped. On a machine with CUDA everything but neural-tangents runs there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+
+from learnscope.kernels import tangent_kernel
+from timing import THREADS, Timing, heading, largest_relative_difference, line, peer, race, timed
+
+HERE = Path(__file__).parent
+JAX = HERE / ".environments" / "jax" / "bin" / "python"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+METHODS = ("auto", "layerwise", "jacobian", "functional")
+HOPELESS = 4  # times slower on a quarter of the inputs than the quickest, and a method is not tried on all
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and inputs."""
+
+    name: str
+    make: Callable[[int], nn.Sequential]
+    shape: tuple[int, ...]
+    n: int
+    outputs: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} N={self.n} O={self.outputs}"
+
+    def build(self) -> tuple[nn.Sequential, Tensor]:
+        torch.manual_seed(0)
+        return self.make(self.outputs).to(DEVICE), torch.randn(self.n, *self.shape, device=DEVICE)
+
+
+def mlp(outputs: int, width: int = 512) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(784, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
+    )
+
+
+def cnn(outputs: int, width: int = 32) -> nn.Sequential:
+    channels = (3, width, width, width)
+    layers = [
+        layer
+        for i, o in zip(channels[:-1], channels[1:], strict=True)
+        for layer in (nn.Conv2d(i, o, 3, padding=1), nn.ReLU())
+    ]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 256, outputs))
+
+
+class Block(nn.Module):
+    """Two 3 × 3 convolutions beside a short cut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.short: nn.Module = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.short = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.short(x))
+
+
+def resnet18(outputs: int) -> nn.Sequential:
+    """Return the network of He et al. 2016 for images of 32 × 32: 11.2 million parameters."""
+    widths, layers = (64, 64, 128, 256, 512), []
+    for before, after in zip(widths[:-1], widths[1:], strict=True):
+        layers += [Block(before, after, 1 if after == 64 else 2), Block(after, after, 1)]
+    stem = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    return nn.Sequential(*stem, *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, outputs)).eval()
+
+
+CASES = (
+    Case("MLP", mlp, (784,), 128, 1),
+    Case("MLP", mlp, (784,), 64, 10),
+    Case("CNN", cnn, (3, 16, 16), 32, 1),
+    Case("CNN", cnn, (3, 16, 16), 16, 10),
+    Case("MLP", mlp, (784,), 1024, 10),
+    Case("CNN", cnn, (3, 16, 16), 256, 10),
+)
+
+
+def ours(model: nn.Module, x: Tensor, **options: Any) -> Tensor:
+    kernel = tangent_kernel(model, x, **options)
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    assert isinstance(kernel, Tensor)
+    return kernel
+
+
+def plain_jacobian(model: nn.Module, x: Tensor) -> Tensor:
+    """Contract the Jacobians of ``vmap(jacrev)``, as the tutorial of torch.func does."""
+    named = {name: p.detach() for name, p in model.named_parameters()}
+
+    def outputs(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
+        return functional_call(model, parameters, (example[None],))[0]
+
+    found = vmap(jacrev(outputs), (None, 0))(named, x)
+    parts = [torch.einsum("nkp,mlp->nmkl", each.flatten(2), each.flatten(2)) for each in found.values()]
+    kernel = torch.stack(parts).sum(0)
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return kernel
+
+
+def compare_methods(cases: tuple[Case, ...], repeats: int) -> None:
+    """Print the seconds of each of our methods, alternating; "-" where it is hopeless on a quarter of the inputs."""
+    print(f"\n{'our own methods, full kernel':28}" + "".join(f"{name:>12}" for name in METHODS) + "   auto / best")
+    for case in cases:
+        model, x = case.build()
+        few = x[: max(2, len(x) // 4)]
+        quarter = {m: timed(lambda m=m: ours(model, few, method=m), 2).wall for m in METHODS}
+        tried = [m for m in METHODS if quarter[m] <= HOPELESS * min(quarter.values())]
+        rounds = {m: [] for m in tried}
+        for _ in range(1 if case.n * case.outputs > 2000 else 4 * repeats):
+            for m in tried:
+                rounds[m].append(timed(lambda m=m: ours(model, x, method=m), 1).wall)
+        seconds = {m: statistics.median(walls) for m, walls in rounds.items()}
+        shown = "".join(f"{seconds[m]:12.4f}" if m in seconds else f"{'-':>12}" for m in METHODS)
+        print(f"{case.title:28}{shown}   {seconds.get('auto', math.nan) / min(seconds.values()):.2f}")
+
+
+def against_nngeometry(cases: tuple[Case, ...], repeats: int) -> None:
+    library = peer("nngeometry", "nngeometry")
+    if library is None:
+        return
+    from torch.utils.data import DataLoader, TensorDataset
+
+    for case in cases:
+        model, x = case.build()
+
+        def theirs(model: nn.Module = model, x: Tensor = x) -> Tensor:
+            loader = DataLoader(TensorDataset(x), batch_size=len(x))
+            return library.GramMatrix(model=model, loader=loader).data
+
+        slow = case.n * case.outputs > 2000
+        both = race(lambda model=model, x=x: ours(model, x), theirs, 1 if slow else repeats)
+        difference = largest_relative_difference(_flat(both[0].result), _flat(both[1].result.permute(1, 3, 0, 2)))
+        line(f"{case.title}, nngeometry", *both, difference)
+
+
+def against_plain_jacobian(cases: tuple[Case, ...], repeats: int) -> None:
+    for case in cases:
+        model, x = case.build()
+        both = race(lambda model=model, x=x: ours(model, x), lambda model=model, x=x: plain_jacobian(model, x), repeats)
+        difference = largest_relative_difference(_flat(both[0].result), _flat(both[1].result))
+        line(f"{case.title}, vmap(jacrev)", *both, difference)
+
+
+@contextmanager
+def neural_tangents(model: nn.Sequential, x: Tensor) -> Iterator[Callable[[], Timing]]:
+    """Start neural-tangents on the same network and inputs, compiled; yield a function that has it compute once."""
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
+        np.savez(Path(folder) / "case.npz", inputs=x.cpu().numpy(), **arrays)
+        command = [str(JAX), str(HERE / "neural_tangents_peer.py"), folder, str(THREADS)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != "ready":
+                raise RuntimeError(f"neural-tangents did not start: {' '.join(command)}")
+
+            def once() -> Timing:
+                print("run", file=process.stdin, flush=True)
+                wall, processor = map(float, process.stdout.readline().split())
+                return Timing(wall, processor, None)
+
+            yield once
+            print("save", file=process.stdin, flush=True)
+            process.stdout.readline()
+            once.result = np.load(Path(folder) / "kernel.npy")  # pyright: ignore[reportFunctionMemberAccess]
+            print("quit", file=process.stdin, flush=True)
+
+
+def against_neural_tangents(cases: tuple[Case, ...], repeats: int) -> None:
+    if not JAX.exists():
+        print("neural-tangents is skipped: benchmarks/peers_jax.sh makes an environment with it.")
+        return
+    for case in cases:
+        model, x = case.build()
+        ours(model, x)
+        with neural_tangents(model, x) as theirs:
+            rounds = [(timed(lambda model=model, x=x: ours(model, x), 1), theirs()) for _ in range(repeats)]
+        both = [sorted(each, key=lambda timing: timing.wall)[repeats // 2] for each in zip(*rounds, strict=True)]
+        difference = largest_relative_difference(_flat(both[0].result), theirs.result)  # pyright: ignore
+        line(f"{case.title}, neural-tangents", both[0], both[1], difference)
+
+
+def resnet_memory(n: int, budget: int) -> None:
+    """Print time and peak memory of the trace kernel of ResNet-18, in a process of its own."""
+    command = [sys.executable, __file__, "--only-resnet", str(n), str(budget)]
+    print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
+
+
+def only_resnet(n: int, budget: int) -> None:
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    model, x = resnet18(10).to(DEVICE), torch.randn(n, 3, 32, 32, device=DEVICE)
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    before = peak()
+    start = time.perf_counter()
+    ours(model, x, outputs="trace", budget=budget)
+    print(
+        f"ResNet-18 ({parameters:.1f} million parameters), trace kernel, N = {n}: {time.perf_counter() - start:.0f} s, "
+        f"peak {peak():.2f} GB of the process ({before:.2f} GB before), budget {budget / 1e9:.1f} GB"
+    )
+
+
+def peak() -> float:
+    if DEVICE == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def growth(quick: bool) -> None:
+    """Print seconds against N and width, and the exponents of the power laws between the largest two and overall."""
+    sizes = (32, 64, 128, 256) if quick else (64, 128, 256, 512)
+    for name, make, shape in (("MLP", mlp, (784,)), ("CNN", cnn, (3, 16, 16))):
+        for outputs in ("all", "trace"):
+            cases = [Case(name, make, shape, n if name == "MLP" else n // 4, 10) for n in sizes]
+            seconds = [_seconds(case, outputs) for case in cases]
+            _report(f"{name} O=10 {outputs!r}, N", [case.n for case in cases], seconds)
+    widths = (128, 256, 512, 1024)
+    for name, make, shape, n, scale in (("MLP", mlp, (784,), 128, 1), ("CNN", cnn, (3, 16, 16), 16, 16)):
+        cases = [Case(name, lambda o, w=w, make=make: make(o, w), shape, n, 10) for w in (w // scale for w in widths)]
+        _report(f"{name} N={n} O=10, width", [w // scale for w in widths], [_seconds(case, "all") for case in cases])
+
+
+def _seconds(case: Case, outputs: str) -> float:
+    model, x = case.build()
+    return timed(lambda: ours(model, x, outputs=outputs), 3).wall
+
+
+def _report(what: str, sizes: list[int], seconds: list[float]) -> None:
+    logs = np.log(sizes), np.log(seconds)
+    slope, last = np.polyfit(*logs, 1)[0], (logs[1][-1] - logs[1][-2]) / (logs[0][-1] - logs[0][-2])
+    shown = ", ".join(f"{size}: {value:.4f}" for size, value in zip(sizes, seconds, strict=True))
+    print(f"{what:26} {shown} s; exponent {slope:.2f}, {last:.2f} at the end")
+
+
+def _flat(kernel: Tensor) -> np.ndarray:
+    return kernel.detach().cpu().numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the small cases only")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--resnet", type=int, default=512, help="examples of the kernel of ResNet-18; 0 leaves it out")
+    parser.add_argument("--only-resnet", type=int, nargs=2, metavar=("N", "BUDGET"))
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if options.only_resnet:
+        only_resnet(*options.only_resnet)
+        return
+    heading()
+    print(f"on {torch.cuda.get_device_name() if DEVICE == 'cuda' else 'the processor'}; ratios are theirs over ours")
+    cases = CASES[:4] if options.quick else CASES
+    against_nngeometry(cases, options.repeats)
+    against_plain_jacobian(CASES[:4], options.repeats)
+    against_neural_tangents(cases, options.repeats)
+    compare_methods(cases, options.repeats)
+    print()
+    growth(options.quick)
+    if options.resnet:
+        resnet_memory(options.resnet, 5 * 10**9)
+
+
+if __name__ == "__main__":
+    main()
