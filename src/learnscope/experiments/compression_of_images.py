@@ -163,7 +163,7 @@ SIGNATURES = Claim(
     name="mnist-kernel-pca",
     statement="Digits show the signatures of the stripe model: feature training aligns the tangent kernel with the "
     "labels, and more of the labels lies along its leading components.",
-    source="Paccolat, Petrini, Geiger, Tyloo, Wyart 2021, figure 12; Petrini 2020",
+    source="Paccolat, Petrini, Geiger, Tyloo, Wyart 2021; Petrini 2020",
     criteria=(
         Criterion(
             name="centred alignment after feature training over that before",
@@ -214,7 +214,7 @@ def _curves_figure(data: xr.Dataset) -> Figure:
             f"classifiers with its tangent kernel before and after feature training. {SEEDS}",
             look_for="The kernel before training goes with the lazy network, the kernel after training with the "
             "network that learned features.",
-            source="Paccolat, Petrini, Geiger, Tyloo, Wyart 2021, figure 12",
+            source="Paccolat, Petrini, Geiger, Tyloo, Wyart 2021",
         ),
         charts=(
             Chart(

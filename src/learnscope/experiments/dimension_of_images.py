@@ -166,7 +166,7 @@ def share(regime: str, stage: int) -> Measure:
 HUNCHBACK = Claim(
     name="id-hunchback",
     statement="The intrinsic dimension falls towards the last hidden layer, and training lowers it there.",
-    source="Ansuini, Laio, Macke, Zoccolan 2019, figures 2 and 6",
+    source="Ansuini, Laio, Macke, Zoccolan 2019",
     criteria=(
         Criterion(
             name="dimension of the last hidden layer after feature training over that before",
@@ -192,7 +192,7 @@ HUNCHBACK = Claim(
 RISE = Claim(
     name="id-hunchback-rise",
     statement="In the first layers of a trained network the intrinsic dimension rises above that of the images.",
-    source="Ansuini, Laio, Macke, Zoccolan 2019, figure 2",
+    source="Ansuini, Laio, Macke, Zoccolan 2019",
     criteria=(
         Criterion(
             name="dimension of the first hidden layer over that of the pixels, after training",
@@ -256,9 +256,9 @@ def _depth_figure(data: xr.Dataset) -> Figure:
         "Dimension by depth",
         Caption(
             shows=f"Intrinsic dimension of each layer on test images, at stages of training. {SEEDS}",
-            look_for="Before training the dimension rises a little at first. Feature training lowers it, the more the "
-            "later the layer; lazy training does not.",
-            source="Ansuini, Laio, Macke, Zoccolan 2019, figure 2",
+            look_for="Before training the dimension rises a little at first. Feature training lowers it early, the more "
+            "the later the layer, and gives a little back; lazy training leaves it.",
+            source="Ansuini, Laio, Macke, Zoccolan 2019",
         ),
         charts=(
             Chart(
@@ -312,7 +312,8 @@ def _plane_figure(data: xr.Dataset) -> Figure:
         "The last hidden layer in the plane of two components",
         Caption(
             shows=f"Preactivations of the last hidden layer for {SHOWN} test images of the first seed, along their two "
-            "principal components, in units of the largest. The slider runs over stages of training, by the mean loss.",
+            "principal components, in units of the largest. Stage 0 of the slider is the start, the last the end, and "
+            f"those between are mean losses of {', '.join(f'{level:g}' for level in LEVELS)}.",
             look_for="In the feature regime both labels part along one line. In the lazy regime the cloud stays.",
             source="Petrini 2020; Paccolat, Petrini, Geiger, Tyloo, Wyart 2021",
         ),

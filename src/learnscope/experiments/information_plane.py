@@ -213,7 +213,7 @@ COMPRESSION = Claim(
     name="infoplane-compression",
     statement="With 30 bins, I(T;Y) of the deep layers of a network of tanh rises in training while I(T;X) falls; a "
     "network of ReLUs learns as much without a fall, and with narrow bins there is none for tanh either.",
-    source="Shwartz-Ziv, Tishby 2017, figure 2; Saxe et al. 2018, figures 1 and 2",
+    source="Shwartz-Ziv, Tishby 2017; Saxe et al. 2018",
     criteria=(
         Criterion(
             name="fall of I(T;X) for tanh with 30 bins, in bits",
@@ -288,7 +288,7 @@ COMPRESSION = Claim(
 FITTING = Claim(
     name="infoplane-fitting",
     statement="Before it falls, I(T;X) of the deep layers of the network of tanh rises while the label is fitted.",
-    source="Shwartz-Ziv, Tishby 2017, figures 2 and 3",
+    source="Shwartz-Ziv, Tishby 2017",
     criteria=(
         Criterion(
             name="rise of I(T;X) for tanh with 30 bins, in bits",
@@ -338,7 +338,7 @@ def _plane_figure(data: xr.Dataset) -> Figure:
             "the width of a bin as a share of the range.",
             look_for="With 30 bins, the last layers of tanh move up and then left; those of ReLU move up and right. "
             "Narrower bins take all layers to the right edge, where nothing is left to see.",
-            source="Shwartz-Ziv, Tishby 2017, figures 2 and 3; Saxe et al. 2018, figure 1",
+            source="Shwartz-Ziv, Tishby 2017; Saxe et al. 2018",
         ),
         charts=(_by_bins(data, Axis("I(T;X)", titles[0], range=UNIT), choices, groups),),
     )
@@ -364,7 +364,7 @@ def _binned_figure(data: xr.Dataset) -> Figure:
             shows=f"I(T;X) of every hidden layer through training; the slider is the width of a bin. {SEEDS}",
             look_for="With wide bins I(T;X) of the last layers of tanh falls by several bits and that of ReLU rises. "
             "With narrow bins tanh stays at 12 bits; ReLU loses what units that are off no longer tell.",
-            source="Saxe et al. 2018, figures 1 and 2",
+            source="Saxe et al. 2018",
         ),
         charts=(_by_bins(data, Axis("epoch", "epoch", "step", data["epoch"].values), choices),),
     )
