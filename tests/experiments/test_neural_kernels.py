@@ -40,7 +40,9 @@ def test_the_myrtle_kernel_joins_where_it_is_asked_for():
     settings = EXPERIMENT.settings(n_train=(12,), n_test=10, myrtle=5, n_steps=2)
     small = laboratory.simulate_all(EXPERIMENT, settings, seeds=1)
     assert MYRTLE in small["model"].values
-    assert len(EXPERIMENT.figures(small)[0].charts) == 2
+    errors, bent = EXPERIMENT.figures(small)
+    assert [len(chart.choices[0].views[0].series) for chart in errors.charts] == [6, 4]
+    assert bent.name == "bent"
 
 
 def test_images_are_drawn_without_return(generator):

@@ -12,7 +12,7 @@ from learnscope.experiments.speed_by_degree import EXPERIMENT, RATE, descend, ei
 
 @pytest.fixture(scope="module")
 def data():
-    return laboratory.simulate_all(EXPERIMENT, EXPERIMENT.settings(width=800, grid_degree=14, n_steps=500), seeds=4)
+    return laboratory.simulate_all(EXPERIMENT, EXPERIMENT.settings(width=800, n_steps=500), seeds=3)
 
 
 def test_the_claim_is_reproduced_and_every_control_fails(data):

@@ -250,7 +250,7 @@ def _errors_figure(data: xr.Dataset) -> Figure:
 
 
 def _steps_figure(data: xr.Dataset) -> Figure:
-    lines = _lines({name: data["steps"].sel(start=name) for name in GAINS})
+    curves = _lines({name: data["steps"].sel(start=name) for name in GAINS})
     return Figure(
         "steps",
         "Steps of gradient descent against depth",
@@ -262,7 +262,7 @@ def _steps_figure(data: xr.Dataset) -> Figure:
             source="Hardt, Recht 2022, chapter 7",
         ),
         charts=(
-            Chart(_layers(data["timed_depth"].values), (Choice("steps", Axis("steps", "steps", "log"), (lines,)),)),
+            Chart(_layers(data["timed_depth"].values), (Choice("steps", Axis("steps", "steps", "log"), (curves,)),)),
         ),
     )
 
