@@ -256,8 +256,8 @@ def _depth_figure(data: xr.Dataset) -> Figure:
         "Dimension by depth",
         Caption(
             shows=f"Intrinsic dimension of each layer on test images, at stages of training. {SEEDS}",
-            look_for="Before training the dimension rises a little at first. Feature training lowers it early, the more "
-            "the later the layer, and gives a little back; lazy training leaves it.",
+            look_for="Before training the dimension rises a little at first. Feature training lowers it early, the "
+            "more the later the layer, and gives a little back; lazy training leaves it.",
             source="Ansuini, Laio, Macke, Zoccolan 2019",
         ),
         charts=(
