@@ -155,10 +155,11 @@ def test_examples_hold_the_classes_in_equal_numbers():
 )
 def test_every_kind_of_label(outputs, y, train):
     x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
-    model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, outputs))
+    first = nn.Linear(5, 8)
+    model = nn.Sequential(first, nn.ReLU(), nn.Linear(8, outputs))
     scope = watched(model, x if y is None else (x, y))
     with torch.no_grad():
-        model[0].weight += 0.1
+        first.weight += 0.1
     scope.step()
     data = scope.data
     assert scope.failures == {}

@@ -108,5 +108,5 @@ class KernelGeometry:
         if y is not None:
             values |= {"alignment": alignment(both, y), "centred_alignment": alignment(both, y, centred=True)}
         if kernels.previous is not None and kernels.pause:
-            values["velocity"] = kernel_velocity(both[0], kernels.previous.sum(0), kernels.pause)
+            values["velocity"] = kernel_velocity(values["kernel"], kernels.previous, kernels.pause)
         return values

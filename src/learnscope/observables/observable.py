@@ -48,7 +48,7 @@ class Kernels(NamedTuple):
         examples: [m] indices into the probe, in the order of the labels.
         initial: [layers, m, m] at the start of training; NaN if unknown.
         now: the same now; None where nobody looks.
-        previous: the same at the look before; None at the first.
+        previous: [m, m] that of the network at the look before, in float32; None at the first.
         pause: how many steps lie between the two.
     """
 

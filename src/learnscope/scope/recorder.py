@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import torch
 import xarray as xr
 from torch import Tensor
 
@@ -46,16 +47,15 @@ class Recorder:
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
         self._previous: dict[str, Tensor] | None = None
-        self._kernels: tuple[int, Tensor] | None = None
-        self._looked = store.last_step_of("kernel_trace")
+        self._kernel = self._kernel_on_record()
         self._kinds: dict[str, tuple[object, ...]] = {}
         self._sizes: dict[str, int] = {}
 
     def measure(self, step: int, scalars: Mapping[str, float | Tensor], *, final: bool = False) -> None:
         """Measure at a step and append the result to the store; the final state is looked at in every respect."""
         parameters = {name: value.detach() for name, value in self.watched.model.named_parameters()}
-        looks = self.watched.tangent is not None and (final or is_due(step, self._looked))
-        previous = (self._previous, looks, self._kernels)
+        looks = self.watched.tangent is not None and (final or is_due(step, self._kernel and self._kernel[0]))
+        previous = (self._previous, looks, self._kernel)
         snapshot = Snapshot(self.watched, step, parameters, self.initial_parameters, *previous)
         measured: dict[str, xr.Dataset] = {}
         with aside():
@@ -72,9 +72,16 @@ class Recorder:
             measured[f"logged.{name}"] = xr.Dataset({f"logged_{name}": number.astype("float64")})
         self._previous = {name: value.clone() for name, value in parameters.items()}
         if snapshot.kernels_now is not None:
-            self._looked, self._kernels = step, (step, snapshot.kernels_now)
+            self._kernel = step, snapshot.kernels_now.sum(0).float()
         with self._surviving("store", step), self._timed("store"):
             self.store.append(step, measured)
+
+    def _kernel_on_record(self) -> tuple[int, Tensor] | None:
+        """Return the step of the last look at the tangent kernel, and that of the network as it was."""
+        tangent, known = self.watched.tangent, self.store.last_known("kernel")
+        if tangent is None or known is None:
+            return None
+        return known[0], torch.from_numpy(known[1]).to(tangent.examples.device)
 
     def _by_layer(self, snapshot: Snapshot) -> dict[str, xr.Dataset]:
         """Measure what needs activations, a few layers at a time, and join the parts along the layers."""

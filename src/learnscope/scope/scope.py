@@ -63,7 +63,9 @@ class Scope:
         StoreError: if the folder cannot be written or holds another run's record.
 
     Cost: for each measurement one forward pass over the probe, n² d multiplications for the neighbours in each
-    layer, and m n min(m, n) for the singular values of each m × n weight.
+    layer, and m n min(m, n) for the singular values of each m × n weight. The tangent kernel, of one combination of
+    the outputs on 64 examples with as many of each class as can be, and the linearisation on half of them, take two or
+    three steps on batches of 64; they are looked at when the step has tripled or 600 steps have passed, and at the end.
 
     Examples:
         >>> import torch

@@ -78,7 +78,7 @@ class Snapshot:
     initial_parameters: Mapping[str, Tensor]
     previous_parameters: Mapping[str, Tensor] | None
     looks_at_kernels: bool = False
-    previous_kernels: tuple[int, Tensor] | None = None
+    previous_kernel: tuple[int, Tensor] | None = None
     layers: Sequence[str] = ()
     _captured: Captured | None = None
     _finite: dict[str, bool] = field(default_factory=dict)
@@ -155,7 +155,7 @@ class Snapshot:
     def kernels(self) -> Kernels:
         """The tangent kernels now, at the start, and at the look before."""
         tangent = self._tangent
-        step, previous = self.previous_kernels or (None, None)
+        step, previous = self.previous_kernel or (None, None)
         if self.looks_at_kernels and self.kernels_now is None:
             self.kernels_now = tangent.initial if self._is_first_look() else tangent.kernels()
         pause = None if step is None else self.step - step
@@ -175,7 +175,7 @@ class Snapshot:
     def _is_first_look(self) -> bool:
         """Return whether the network is where the initial kernels were taken."""
         start, now = self.initial_parameters, self.parameters
-        return self.previous_kernels is None and all(torch.equal(start[name], now[name]) for name in start)
+        return self.previous_kernel is None and all(torch.equal(start[name], now[name]) for name in start)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator derived from the run's seed, the purpose and the step."""

@@ -198,16 +198,22 @@ class Store:
         array = self.group.get(f"static/{name}")
         return np.asarray(array[:]) if isinstance(array, zarr.Array) else None
 
-    def last_step_of(self, name: str) -> int | None:
-        """Return the last step at which a scalar quantity was measured, None if it never was."""
-        steps = self.steps()
-        seen = np.flatnonzero(np.isfinite(Tables(self.group).history(name, len(steps))))
-        return int(steps[seen[-1]]) if len(seen) else None
-
     def last(self, name: str) -> float | None:
         """Return a scalar quantity at the last measurement, None if there is none."""
         count = len(self.steps())
-        return Tables(self.group).last(name, count - 1) if count else None
+        value = Tables(self.group).value(name, count - 1) if count else None
+        return None if value is None else float(value)
+
+    def last_known(self, name: str) -> tuple[int, np.ndarray] | None:
+        """Return the last step at which a quantity was known, and the quantity; None if it never was."""
+        steps, tables = self.steps(), Tables(self.group)
+        for index in reversed(range(len(steps))):
+            value = tables.value(name, index)
+            if value is None:
+                return None
+            if np.isfinite(value).all():
+                return int(steps[index]), value
+        return None
 
     def read(self) -> xr.Dataset:
         """Return everything measured so far; quantities above 16 MB are read from disk when they are used."""

@@ -83,19 +83,12 @@ class Tables:
         for table in self.tables.values():  # those without a quantity too: an attempt that failed may have left its own
             table.write(index, variables)
 
-    def last(self, name: str, index: int) -> float | None:
-        """Return a scalar quantity at one measurement, None if it is not in any table."""
+    def value(self, name: str, index: int) -> np.ndarray | None:
+        """Return a quantity at one measurement, None if it is not in any table."""
         for table in self.tables.values():
             if name in table.quantities:
-                return float(np.asarray(table.array[index, table.quantities.index(name)]))
+                return np.asarray(table.array[index, table.quantities.index(name)])
         return None
-
-    def history(self, name: str, measurements: int) -> np.ndarray:
-        """Return a scalar quantity at the first measurements, as floats; NaN if it is not in any table."""
-        for table in self.tables.values():
-            if name in table.quantities:
-                return np.asarray(table.array[:measurements, table.quantities.index(name)], dtype=np.float64)
-        return np.full(measurements, np.nan)
 
     def resize(self, capacity: int) -> None:
         """Make room for ``capacity`` measurements."""
