@@ -15,6 +15,8 @@ from learnscope.observables.products import product
 
 # The smallest of each group stands for it while the smallest groups are sought: 16 times fewer to search.
 GROUP = 16
+# Distances that are computed before their minima are taken.
+SLICE = 2**20
 # Examples that are taken to float64 at a time; pairs of examples that are copied side by side.
 PART, PAIRS = 256, 4096
 
@@ -111,13 +113,16 @@ def half_distances(of: Screen, rows: Tensor, k: int, out: Tensor | None = None) 
     # Groups of fewer columns, where there would be fewer than 2 k groups.
     size = next((size for size in (16, 8, 4, 2) if n >= 2 * k * size), 1)
     minima = left.new_full((len(rows), n // size), torch.inf)
-    # One column of each group at a time, so that minima are taken of what is in the cache still.
-    for start in range(0, n, n // size):
-        part = slice(start, start + n // size)
+    groups = n // size
+    # A few columns of each group at a time, so that minima are taken of what is in the cache still.
+    width = groups * max(1, min(size, SLICE // minima.numel()))
+    for start in range(0, n, width):
+        part = slice(start, min(start + width, n))
         tile = product(left, of.points[part], plus=of.halves[part], out=values[:, part])
         own = (start <= rows) & (rows < part.stop)
         tile[own, rows[own] - start] = torch.inf
-        torch.minimum(minima, tile, out=minima)
+        for columns in tile.split(groups, dim=1):
+            torch.minimum(minima, columns, out=minima)
     return Tile(values, minima)
 
 
