@@ -20,7 +20,7 @@ from learnscope.errors import BudgetError, InputError
 from learnscope.kernels.products import Function, Way, agrees, directional_derivative
 from learnscope.kernels.tangent.kernel import tangent_kernel
 from learnscope.kernels.tangent.plan import make_plan
-from learnscope.kernels.tangent.selection import Readout, half, selected_parameters
+from learnscope.kernels.tangent.selection import Readout, selected_parameters
 from learnscope.observables.features import all_finite
 from learnscope.observables.observable import Linearisation, Task
 from learnscope.randomness import generator
@@ -33,6 +33,7 @@ LEAST_BLOCK = 16
 GROWTH, PAUSE = 3, 600
 PROOF_EXAMPLES = 2
 MODEL = "model."
+HALF = (torch.float16, torch.bfloat16)
 WAYS: tuple[Way, ...] = ("forward", "twice backward")
 
 Kind = TypeVar("Kind")
@@ -279,6 +280,6 @@ def _tensors(forward: Forward) -> dict[str, Tensor]:
 
 def _copied(tensor: Tensor, forward: Forward) -> Tensor:
     """Return a copy with the channels innermost where the model runs that way, and half precision as float32."""
-    tensor = tensor.detach().float() if half(tensor.dtype) else tensor.detach()
+    tensor = tensor.detach().float() if tensor.dtype in HALF else tensor.detach()
     inner = forward.channels_last and tensor.ndim == 4
     return tensor.clone(memory_format=torch.channels_last if inner else torch.preserve_format)
