@@ -7,9 +7,9 @@ tangent kernel, α = 1, with h units in each hidden layer
     |Θ₀ − Θ_∞|/|Θ_∞| ~ h^(−½),   |Θ_t − Θ₀|/|Θ₀| ~ h^(−1),   |δW|/|W| ~ h^(−½) for L = 2 and h^(−1) for L ≥ 3,
 
 the last because |δW| is of order one while |W| grows like the root of the number of weights. For the kernel in training
-h^(−½) is what Jacot et al. prove, h^(−1) what Dyer-Gur-Ari and what the two terms of lazy-training say. In
-the parametrisation of the mean field, α = h^(−½), outputs are of order 1/h, α √h is the same at every width, and the
-kernel moves by as much at any.
+h^(−½) is what Jacot et al. prove, and h^(−1) what Dyer and Gur-Ari find; rectifiers whose sign changes at an example
+add h^(−¾), as lazy-training explains. In the parametrisation of the mean field, α = h^(−½), outputs are of order 1/h,
+α √h is the same at every width, and the kernel moves by as much at any.
 
 Sources: A. Jacot, F. Gabriel, C. Hongler (2018), Neural tangent kernel, theorems 1 and 2; E. Dyer, G. Gur-Ari (2019),
 Asymptotics of wide networks from Feynman diagrams.
@@ -124,8 +124,8 @@ def _weights(layers: int, predicted: float) -> Criterion:
 CLAIM = Claim(
     name="ntk-constancy-width",
     statement="The tangent kernel is deterministic at initialisation and constant in training as h → ∞: it is h^(−½) "
-    "from its limit, and moves by at most h^(−½), in fact h^(−1), while weights move by h^(−½) of their size for two "
-    "layers and h^(−1) for more.",
+    "from its limit, and moves by at most h^(−½), in fact by about h^(−1), while weights move by h^(−½) of their size "
+    "for two layers and h^(−1) for more.",
     source="Jacot, Gabriel, Hongler 2018, theorems 1 and 2; Dyer, Gur-Ari 2019",
     criteria=(
         Criterion(

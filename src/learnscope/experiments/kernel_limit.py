@@ -60,11 +60,11 @@ class Settings(laboratory.Settings):
     """Sizes; the defaults are the quick scale."""
 
     n_train: int = Field(20, ge=2, description="examples")
-    n_test: int = Field(200, ge=1, description="examples on which solutions are compared")
+    n_test: int = Field(100, ge=1, description="examples on which solutions are compared")
     dim: int = Field(10, ge=2, description="numbers d in an example")
     widths: tuple[int, ...] = Field((128, 512, 2048, 8192), min_length=3, description="neurons h")
     depth: int = Field(2, ge=2, description="layers of weights")
-    n_angles: int = Field(73, ge=2, description="places of a circle through two examples, for the figure")
+    n_angles: int = Field(49, ge=2, description="places of a circle through two examples, for the figure")
     n_draws: int = Field(2, ge=1, description="networks of each width, over which distances are averaged")
     rate: float = Field(0.8, gt=0, lt=1, description="learning rate over the largest stable one")
     n_steps: int = Field(20_000, ge=1, description="most steps of a run")

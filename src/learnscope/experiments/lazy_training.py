@@ -49,8 +49,6 @@ from learnscope.networks.activations import activation
 from learnscope.networks.ntk_parametrised import NTKParametrised, unit_weights
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, Series, category, depth
 
-Style = Literal["dashed", "faint"]
-
 LAZY = 100.0  # of α √h, from where on exponents are fitted
 MOVING = 0.5  # of α, up to which the kernel's mean movement exceeds the rest
 GROWTH = 4.0  # the kernel grows by up to about this over α √h, and learning rates are smaller by as much
@@ -271,7 +269,7 @@ def figures(data: xr.Dataset) -> tuple[Figure, ...]:
         place = next(iter(each.values()))["control"].values
         choices = tuple(_by_width(values, place, *key) for key, values in each.items())
         axis = Axis(title, title, "log", place)
-        charts.append(Chart(axis, choices, f"Against {title}", choice_name="Quantity", starts=(0, 1)))
+        charts.append(Chart(axis, choices, f"Against {title}", choice_name="Quantity", starts=(0, len(choices) - 1)))
     return (
         Figure(
             "movement",
@@ -291,11 +289,13 @@ def figures(data: xr.Dataset) -> tuple[Figure, ...]:
 def _by_width(values: xr.DataArray, place: np.ndarray, name: str, quantity: str) -> Choice:
     widths = values["width"].values.tolist()
     series = [median_over_seeds(values.sel(width=h), f"width {h}", depth(k, len(widths))) for k, h in enumerate(widths)]
-    last = float(values.isel(control=-1, width=-1).median("seed"))
-    styles: tuple[tuple[int, Style], ...] = ((1, "dashed"), (2, "faint"))
-    series += [Series(f"slope −{k}", last * (place[-1] / place) ** k, category(7), style=s) for k, s in styles]
-    top = 2 * float(values.max())
-    axis = Axis(SYMBOLS[quantity], SYMBOLS[quantity], "log", range=(float(values.min()) / 2, top))
+    last = values.isel(control=-1, width=-1).median("seed").item()
+    series.append(Series("slope −1", last * place[-1] / place, category(7), style="dashed"))
+    if quantity == "kernel":
+        k = len(place) // 2
+        middle = values.isel(control=k, width=-1).median("seed").item()
+        series.append(Series("slope −2", middle * (place[k] / place) ** 2, category(6), style="dashed"))
+    axis = Axis(SYMBOLS[quantity], SYMBOLS[quantity], "log", range=(float(values.min()) / 2, 2 * float(values.max())))
     return Choice(f"{SYMBOLS[quantity]}, {name}", axis, (Lines(tuple(series)),))
 
 
