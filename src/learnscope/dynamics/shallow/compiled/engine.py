@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from learnscope.dynamics.shallow.batches import Descent
-from learnscope.dynamics.shallow.compiled import losses, passes, training
+from learnscope.dynamics.shallow.compiled import entries, losses, passes, training
 from learnscope.dynamics.shallow.compiled.layout import Layout
 from learnscope.dynamics.shallow.problem import Problem
 from learnscope.dynamics.shallow.recorder import Recorder, descent_diverged, flow_diverged
@@ -24,19 +24,19 @@ def follow(problem: Problem, stop: Stop, limits: Limits, per_decade: int, halt: 
     """Return what :func:`learnscope.dynamics.shallow.loops.follow` returns for the reference, up to rounding."""
     layout = Layout(problem)
     rules = _rules(layout, stop)._replace(max_output_change=limits.output, max_gradient_change=limits.gradient)
-    return _train(layout, rules, per_decade, training.follow, halt)
+    return _train(layout, rules, per_decade, entries.follow, halt)
 
 
 def descend(problem: Problem, descent: Descent, stop: Stop, per_decade: int, halt: Event) -> Run:
     """Return what :func:`learnscope.dynamics.shallow.loops.descend` returns on all points at once, up to rounding."""
     layout = Layout(problem)
     rules = _rules(layout, stop)._replace(learning_rate=descent.learning_rate, momentum=descent.momentum)
-    return _train(layout, rules, per_decade, training.descend, halt)
+    return _train(layout, rules, per_decade, entries.descend, halt)
 
 
 def _train(layout: Layout, rules: training.Rules, per_decade: int, advance: Callable[..., int], halt: Event) -> Run:
     problem, arrays = layout.problem, _arrays(layout)
-    training.begin(arrays, rules)
+    entries.begin(arrays, rules)
     recorder = Recorder(problem.network, per_decade)
     clock, counts = np.array([0.0, 1.0, 0.0, recorder.due]), np.zeros(3, dtype=np.int64)
     budget = max(1, PAIRS_BETWEEN_PAUSES // (len(problem.x) * layout.width))

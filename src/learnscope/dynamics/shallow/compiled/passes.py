@@ -20,6 +20,7 @@ RELU, SOFTPLUS, ERF, TANH = range(4)
 KINDS = ("relu", "softplus", "erf", "tanh")
 
 inlined: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", forceinline=True)
+compiled: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy")
 
 
 @inlined
@@ -43,7 +44,7 @@ def activated(kind, sharpness, u):
     return tiles.tanh(u)
 
 
-@inlined
+@compiled
 def sum_outputs(parameters, examples, outputs, kind, sharpness, dim, lanes, first, last):
     """Set the sums over neurons β a(u) of the examples in the tiles from first to before last."""
     panel = (dim + 2) * lanes
@@ -56,7 +57,7 @@ def sum_outputs(parameters, examples, outputs, kind, sharpness, dim, lanes, firs
         tiles.store_sums(outputs, tile * ROWS, total)
 
 
-@inlined
+@compiled
 def sum_gradients(parameters, examples, pulls, gradients, kind, sharpness, dim, lanes, first, last):
     """Set the sums over examples of pull times (β a' x, β a', a), for the panels from first to before last."""
     panel = (dim + 2) * lanes

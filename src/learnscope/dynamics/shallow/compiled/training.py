@@ -14,14 +14,13 @@ from numba.extending import register_jitable
 from learnscope.dynamics import step_control
 from learnscope.dynamics.shallow.compiled.lanes import ROWS
 from learnscope.dynamics.shallow.compiled.losses import loss, pull
-from learnscope.dynamics.shallow.compiled.passes import inlined, sum_gradients, sum_outputs
+from learnscope.dynamics.shallow.compiled.passes import compiled, inlined, sum_gradients, sum_outputs
 
 RUNNING, RECORD, PAUSED, MARGIN, FRACTION, TIME, STEPS, LOSS, STATIONARY, DIVERGED = range(10)
 NAMES = ("", "", "", "margin", "fraction", "time", "steps", "loss", "stationary", "diverged")
 TIME_NOW, STEP, ERROR, DUE = range(4)  # in the clock
 TRIED, FITTED, FIRST_FITTED = range(3)  # in the counts
 
-cached: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")
 summed: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
@@ -80,7 +79,7 @@ for function in (
     register_jitable(function)
 
 
-@inlined
+@compiled
 def set_outputs(parameters, outputs, a, r):
     """Set f at the examples."""
     sharpness = parameters.dtype.type(r.sharpness)
@@ -88,7 +87,7 @@ def set_outputs(parameters, outputs, a, r):
     outputs *= parameters.dtype.type(r.value_factor / r.width)
 
 
-@inlined
+@compiled
 def set_velocity(parameters, velocity, a, r):
     """Set −h ∂L/∂θ from the pulls, zero for what is frozen."""
     sharpness, size = parameters.dtype.type(r.sharpness), (r.dim + 2) * r.lanes
@@ -105,7 +104,7 @@ def set_velocity(parameters, velocity, a, r):
         project(velocity, a.directions, r.dim, r.lanes)
 
 
-@inlined
+@compiled
 def project(velocity, directions, dim, lanes):
     """Keep the part of the velocity of each ω along its direction at the start."""
     for panel in range(len(velocity) // ((dim + 2) * lanes)):
@@ -118,7 +117,7 @@ def project(velocity, directions, dim, lanes):
                 velocity[at + i * lanes + lane] = along * directions[of + i * lanes + lane]
 
 
-@inlined
+@compiled
 def set_pulls(outputs, a, r):
     """Set predictions F and pulls from the outputs."""
     alpha = outputs.dtype.type(r.alpha)
@@ -146,7 +145,7 @@ def squared_distance(these, those):
     return total
 
 
-@inlined
+@compiled
 def largest_change(a, r):
     """Return the largest change of a prediction in the step on trial, NaN if there is one."""
     largest = 0.0
@@ -157,7 +156,7 @@ def largest_change(a, r):
     return r.alpha * largest
 
 
-@inlined
+@compiled
 def ended(a, r, clock, counts, squared_speed):
     """Return the rule that ends the training now, if one does, and count what is fitted."""
     fitted, total = 0, 0.0
@@ -188,7 +187,7 @@ def to_record(clock, counts):
     return clock[TIME_NOW] >= clock[DUE] or (counts[FITTED] > 0 and counts[FIRST_FITTED] == 0)
 
 
-@cached
+@compiled
 def follow(a, r, clock, counts, budget):
     """Follow the flow until it ends, until something is to be recorded, or for a number of tries; return which."""
     limits = step_control.Limits(r.max_output_change, r.max_gradient_change)
@@ -229,7 +228,7 @@ def follow(a, r, clock, counts, budget):
     return PAUSED
 
 
-@cached
+@compiled
 def descend(a, r, clock, counts, budget):
     """Take steps of one length until the training ends, until something is to be recorded, or a number of steps.
 
@@ -253,7 +252,7 @@ def descend(a, r, clock, counts, budget):
     return PAUSED
 
 
-@cached
+@compiled
 def begin(a, r):
     """Compute the outputs before training, and the predictions, pulls and velocity that follow."""
     set_outputs(a.parameters, a.first, a, r)
