@@ -86,7 +86,7 @@ def wide_layer(bytes_per_example):
 
 def test_chunks_are_small_on_a_cpu_and_larger_elsewhere_within_the_budget():
     layer = wide_layer(2**16)
-    assert chunk_size([layer], 2**40, 1000) == 32
+    assert chunk_size([layer], 2**40, 1000) == 96
     assert chunk_size([layer], 2**40, 1000, "cuda") == 256
     assert chunk_size([layer], 2**40, 10) == 10
     assert chunk_size([layer], 8 * 2**16 * 5, 1000) == 5

@@ -16,7 +16,7 @@ from learnscope.scope.layers import Layer, Reduction, as_features, as_units, fir
 
 # bytes of a chunk's largest output; on a CPU few enough to stay in the cache until their statistics are taken, and in
 # memory that training has used before, because a new page takes longer to get than to compute on
-LARGEST_OUTPUT, LARGEST_OUTPUT_ON_CPU = 16 * 2**20, 2 * 2**20
+LARGEST_OUTPUT, LARGEST_OUTPUT_ON_CPU = 16 * 2**20, 6 * 2**20
 LEAST_CHUNK = 16
 WORKING_COPIES = 4  # outputs of the largest layer that live at once in a forward pass and its statistics
 
@@ -39,7 +39,7 @@ class Captured:
 def chunk_size(layers: Sequence[Layer], budget: int, n: int, device: str = "cpu") -> int:
     """Return how many examples go through the model at once: half of the budget over 4 copies of the largest layer.
 
-    Fewer where that is as fast or faster: a largest output of 16 MiB, or 2 MiB on a CPU, but at least 16 examples.
+    Fewer where that is as fast or faster: a largest output of 16 MiB, or 6 MiB on a CPU, but at least 16 examples.
 
     Raises:
         BudgetError: if one example does not fit, with the least budget that works.
