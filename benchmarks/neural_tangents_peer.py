@@ -1,4 +1,4 @@
-"""Compute a tangent kernel with neural-tangents when told to; started by tangent_kernel.py in an environment of its own.
+"""Compute a tangent kernel with neural-tangents when told to; tangent_kernel.py starts it in its environment.
 
 python neural_tangents_peer.py FOLDER THREADS
 
@@ -46,7 +46,7 @@ def main():
         arrays = [
             jnp.asarray(array.T if array.ndim == 2 and place else array) for place, array in enumerate(case.values())
         ]
-    inputs, parameters = arrays[0], list(zip(arrays[1::2], arrays[2::2]))
+    inputs, parameters = arrays[0], list(zip(arrays[1::2], arrays[2::2], strict=True))
     structured = nt.NtkImplementation.STRUCTURED_DERIVATIVES
     kernel_fn = nt.empirical_ntk_fn(apply, trace_axes=(), vmap_axes=0, implementation=structured)
     compiled = jax.jit(lambda x, p: kernel_fn(x, None, p))

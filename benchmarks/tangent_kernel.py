@@ -17,9 +17,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from learnscope.kernels import tangent_kernel
+from learnscope.kernels import TangentKernel, tangent_kernel
 from timing import THREADS, Timing, heading, largest_relative_difference, line, peer, race, timed
 
 HERE = Path(__file__).parent
@@ -50,9 +50,11 @@ class Case:
 
     @property
     def title(self) -> str:
+        """The name with the numbers of inputs and outputs."""
         return f"{self.name} N={self.n} O={self.outputs}"
 
     def build(self) -> tuple[nn.Sequential, Tensor]:
+        """Return the network and inputs, always the same."""
         torch.manual_seed(0)
         return self.make(self.outputs).to(DEVICE), torch.randn(self.n, *self.shape, device=DEVICE)
 
@@ -65,11 +67,7 @@ def mlp(outputs: int, width: int = 512) -> nn.Sequential:
 
 def cnn(outputs: int, width: int = 32) -> nn.Sequential:
     channels = (3, width, width, width)
-    layers = [
-        layer
-        for i, o in zip(channels[:-1], channels[1:], strict=True)
-        for layer in (nn.Conv2d(i, o, 3, padding=1), nn.ReLU())
-    ]
+    layers = [layer for i, o in pairwise(channels) for layer in (nn.Conv2d(i, o, 3, padding=1), nn.ReLU())]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 256, outputs))
 
 
@@ -90,13 +88,14 @@ class Block(nn.Module):
             self.short = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Add what both make of x."""
         return torch.relu(self.body(x) + self.short(x))
 
 
 def resnet18(outputs: int) -> nn.Sequential:
     """Return the network of He et al. 2016 for images of 32 × 32: 11.2 million parameters."""
     widths, layers = (64, 64, 128, 256, 512), []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         layers += [Block(before, after, 1 if after == 64 else 2), Block(after, after, 1)]
     stem = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
     return nn.Sequential(*stem, *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, outputs)).eval()
@@ -113,10 +112,14 @@ CASES = (
 
 
 def ours(model: nn.Module, x: Tensor, **options: Any) -> Tensor:
-    kernel = tangent_kernel(model, x, **options)
+    return finished(tangent_kernel(model, x, **options))
+
+
+def finished(kernel: Tensor | dict[str, Tensor]) -> Tensor:
+    """Return a kernel once the device has computed it."""
+    assert isinstance(kernel, Tensor)
     if DEVICE == "cuda":
         torch.cuda.synchronize()
-    assert isinstance(kernel, Tensor)
     return kernel
 
 
@@ -129,27 +132,28 @@ def plain_jacobian(model: nn.Module, x: Tensor) -> Tensor:
 
     found = vmap(jacrev(outputs), (None, 0))(named, x)
     parts = [torch.einsum("nkp,mlp->nmkl", each.flatten(2), each.flatten(2)) for each in found.values()]
-    kernel = torch.stack(parts).sum(0)
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
-    return kernel
+    return finished(torch.stack(parts).sum(0))
 
 
 def compare_methods(cases: tuple[Case, ...], repeats: int) -> None:
     """Print the seconds of each of our methods, alternating; "-" where it is hopeless on a quarter of the inputs."""
     print(f"\n{'our own methods, full kernel':28}" + "".join(f"{name:>12}" for name in METHODS) + "   auto / best")
     for case in cases:
-        model, x = case.build()
-        few = x[: max(2, len(x) // 4)]
-        quarter = {m: timed(lambda m=m: ours(model, few, method=m), 2).wall for m in METHODS}
-        tried = [m for m in METHODS if quarter[m] <= HOPELESS * min(quarter.values())]
-        rounds = {m: [] for m in tried}
-        for _ in range(1 if case.n * case.outputs > 2000 else 4 * repeats):
-            for m in tried:
-                rounds[m].append(timed(lambda m=m: ours(model, x, method=m), 1).wall)
-        seconds = {m: statistics.median(walls) for m, walls in rounds.items()}
+        seconds = _methods(case, 1 if case.n * case.outputs > 2000 else 4 * repeats)
         shown = "".join(f"{seconds[m]:12.4f}" if m in seconds else f"{'-':>12}" for m in METHODS)
         print(f"{case.title:28}{shown}   {seconds.get('auto', math.nan) / min(seconds.values()):.2f}")
+
+
+def _methods(case: Case, rounds: int) -> dict[str, float]:
+    model, x = case.build()
+    few = x[: max(2, len(x) // 4)]
+    quarter = {method: timed(lambda method=method: ours(model, few, method=method), 2).wall for method in METHODS}
+    tried = [method for method in METHODS if quarter[method] <= HOPELESS * min(quarter.values())]
+    walls: dict[str, list[float]] = {method: [] for method in tried}
+    for _ in range(rounds):
+        for method in tried:
+            walls[method].append(timed(lambda method=method: ours(model, x, method=method), 1).wall)
+    return {method: statistics.median(each) for method, each in walls.items()}
 
 
 def against_nngeometry(cases: tuple[Case, ...], repeats: int) -> None:
@@ -179,44 +183,65 @@ def against_plain_jacobian(cases: tuple[Case, ...], repeats: int) -> None:
         line(f"{case.title}, vmap(jacrev)", *both, difference)
 
 
-@contextmanager
-def neural_tangents(model: nn.Sequential, x: Tensor) -> Iterator[Callable[[], Timing]]:
-    """Start neural-tangents on the same network and inputs, compiled; yield a function that has it compute once."""
-    with tempfile.TemporaryDirectory() as folder:
-        arrays = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
-        np.savez(Path(folder) / "case.npz", inputs=x.cpu().numpy(), **arrays)
-        command = [str(JAX), str(HERE / "neural_tangents_peer.py"), folder, str(THREADS)]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            if process.stdout.readline().strip() != "ready":
-                raise RuntimeError(f"neural-tangents did not start: {' '.join(command)}")
+class NeuralTangents:
+    """neural-tangents in a process of its own, compiled for a network and inputs; a context that ends it."""
 
-            def once() -> Timing:
-                print("run", file=process.stdin, flush=True)
-                wall, processor = map(float, process.stdout.readline().split())
-                return Timing(wall, processor, None)
+    def __init__(self, model: nn.Sequential, x: Tensor) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        arrays = [tensor.detach().cpu().numpy() for tensor in (x, *model.parameters())]
+        np.savez(Path(self._folder.name) / "case.npz", *arrays)
+        self._process = subprocess.Popen(
+            [str(JAX), str(HERE / "neural_tangents_peer.py"), self._folder.name, str(THREADS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        if self._told() != "ready":
+            raise RuntimeError(f"neural-tangents did not start: try {JAX} {HERE / 'neural_tangents_peer.py'}")
 
-            yield once
-            print("save", file=process.stdin, flush=True)
-            process.stdout.readline()
-            once.result = np.load(Path(folder) / "kernel.npy")  # pyright: ignore[reportFunctionMemberAccess]
-            print("quit", file=process.stdin, flush=True)
+    def __enter__(self) -> NeuralTangents:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.communicate("quit\n")
+        self._folder.cleanup()
+
+    def once(self) -> Timing:
+        """Have it compute once."""
+        wall, processor = map(float, self._told("run").split())
+        return Timing(wall, processor, None)
+
+    def kernel(self) -> np.ndarray:
+        """Return what it computed."""
+        self._told("save")
+        return np.load(Path(self._folder.name) / "kernel.npy")
+
+    def _told(self, order: str | None = None) -> str:
+        """Give an order, if any, and return the next line that it prints."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if order:
+            print(order, file=self._process.stdin, flush=True)
+        return self._process.stdout.readline().strip()
 
 
 def against_neural_tangents(cases: tuple[Case, ...], repeats: int) -> None:
+    """Compare steady times: theirs compiled before, ours prepared before."""
     if not JAX.exists():
         print("neural-tangents is skipped: benchmarks/peers_jax.sh makes an environment with it.")
         return
     for case in cases:
         model, x = case.build()
-        ours(model, x)
-        with neural_tangents(model, x) as theirs:
-            rounds = [(timed(lambda model=model, x=x: ours(model, x), 1), theirs()) for _ in range(repeats)]
-        both = [sorted(each, key=lambda timing: timing.wall)[repeats // 2] for each in zip(*rounds, strict=True)]
-        difference = largest_relative_difference(_flat(both[0].result), theirs.result)  # pyright: ignore
-        line(f"{case.title}, neural-tangents", both[0], both[1], difference)
+        kernel = TangentKernel(model, x)
+        finished(kernel(x))
+        with NeuralTangents(model, x) as peers:
+            rounds = [(timed(lambda kernel=kernel, x=x: finished(kernel(x)), 1), peers.once()) for _ in range(repeats)]
+            mine, theirs = (
+                sorted(each, key=lambda timing: timing.wall)[repeats // 2] for each in zip(*rounds, strict=True)
+            )
+            difference = largest_relative_difference(_flat(mine.result), peers.kernel())
+        line(f"{case.title}, neural-tangents (steady)", mine, theirs, difference)
 
 
 def resnet_memory(n: int, budget: int) -> None:

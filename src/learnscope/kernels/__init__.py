@@ -12,7 +12,7 @@ from learnscope.kernels.predictions import (
     gradient_flow_prediction,
     max_learning_rate,
 )
-from learnscope.kernels.tangent import selected_parameters, stream_tangent_kernel, tangent_kernel
+from learnscope.kernels.tangent import TangentKernel, selected_parameters, stream_tangent_kernel, tangent_kernel
 
 __all__ = [
     "Eigenpairs",
@@ -22,6 +22,7 @@ __all__ = [
     "KernelRidge",
     "KernelSupportVectorClassifier",
     "Prediction",
+    "TangentKernel",
     "TangentOperator",
     "gradient_descent_prediction",
     "gradient_flow_prediction",

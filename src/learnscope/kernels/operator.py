@@ -14,7 +14,8 @@ from learnscope.kernels import hutchinson, lanczos
 from learnscope.kernels.gradient_norms import squared_gradient_norms
 from learnscope.kernels.lanczos import Eigenpairs
 from learnscope.kernels.products import Way, product, proven_way, transposed_product
-from learnscope.kernels.tangent.kernel import DEFAULT_BUDGET, in_dtype
+from learnscope.kernels.tangent.kernel import DEFAULT_BUDGET
+from learnscope.kernels.tangent.precision import inputs_in, model_in, working_dtype
 from learnscope.kernels.tangent.selection import (
     Outputs,
     Readout,
@@ -78,7 +79,8 @@ class TangentOperator:
         if not len(x):
             raise InputError("there are no inputs: give at least one example.")
         refuse_coupled(model)
-        self._model, self._x, _ = in_dtype(model, x, None, None)
+        dtype = working_dtype(model, None)
+        self._model, self._x = model_in(model, dtype), inputs_in(x, dtype)
         self._readout, self._selected = Readout(outputs), parameters
         self._names = selected_parameters(model, parameters).names
         self._budget = DEFAULT_BUDGET if budget is None else budget

@@ -1,11 +1,13 @@
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
 from learnscope.errors import BudgetError, InputError
-from learnscope.kernels.tangent import reference, selected_parameters, tangent_kernel
+from learnscope.kernels.tangent import TangentKernel, reference, selected_parameters, tangent_kernel
 from learnscope.kernels.tangent.capture import candidates
 from learnscope.kernels.tangent.plan import make_plan
 from learnscope.kernels.tangent.selection import Readout
@@ -244,6 +246,74 @@ def test_the_contexts_of_the_caller_change_nothing(x):
         assert torch.equal(tangent_kernel(model, x.clone()), truth)
     with torch.no_grad():
         assert torch.equal(tangent_kernel(model, x), truth)
+
+
+def test_a_prepared_kernel_follows_the_parameters(x):
+    model = mlp()
+    kernel = TangentKernel(model, x, by_layer=True)
+    before = kernel(x)
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    after, truth = kernel(x[:2], x[2:]), tangent_kernel(model, x, by_layer=True)
+    assert set(after) == set(before) == {"0", "2"}
+    for name, part in after.items():
+        torch.testing.assert_close(part, truth[name][:2, 2:])
+    assert not torch.allclose(before["2"], truth["2"])
+
+
+def test_a_prepared_kernel_of_a_converted_model_follows_the_parameters_too(x):
+    model = mlp().float()
+    kernel = TangentKernel(model, x.float(), outputs="trace", dtype=torch.float64)
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    torch.testing.assert_close(kernel(x), reference.tangent_kernel(model, x, outputs="trace"))
+
+
+def test_a_prepared_kernel_refuses_training_mode_and_other_calls(x):
+    class Sometimes(nn.Sequential):
+        def forward(self, input):
+            z = self[0](input)
+            return self[1](z) if bool((input > 0).all()) else z
+
+    model = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5)).double().eval()
+    kernel = TangentKernel(model, x)
+    with pytest.raises(InputError, match=r"module '1' .* call model.eval\(\) first"):
+        model.train()
+        kernel(x)
+    kernel = TangentKernel(Sometimes(nn.Linear(5, 5), nn.Linear(5, 5)).double(), x.abs() + 1)
+    with pytest.raises(InputError, match=r"layers \['1'\] were called differently .* method='functional'"):
+        kernel(x)
+    with pytest.raises(InputError, match="no inputs"):
+        kernel(x[:0])
+    with pytest.raises(InputError, match="no inputs"):
+        kernel(x, x[:0])
+
+
+MEMORY = """
+import resource, torch
+from torch import nn
+from learnscope.kernels import tangent_kernel
+torch.set_num_threads(1)
+model = nn.Sequential(
+    nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Flatten(),
+    nn.Linear(6400, 10)
+)
+x = torch.randn(128, 1, 10, 10)
+tangent_kernel(model, x[:2], outputs="{outputs}")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+tangent_kernel(model, x, outputs="{outputs}", budget=200_000_000)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outputs", ["all", "trace"])
+def test_memory_stays_under_the_budget_and_the_result(outputs):
+    """The Jacobian would be of 128 · 10 · 101,578 numbers, 520 MB, and what differentiation keeps, 600 MB."""
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY.format(outputs=outputs)], capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) < 200e6 + 3 * 4 * (1280 if outputs == "all" else 128) ** 2 + 30e6  # what the allocator keeps
 
 
 def test_inputs_are_not_written_over(x):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import math
-import warnings
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +10,8 @@ from torch import Tensor, nn
 from learnscope.errors import InputError
 from learnscope.kernels.tangent.contraction import add_kernel, add_transposed, examples_of
 from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, make_plan
-from learnscope.kernels.tangent.selection import Outputs, Readout, Selected, half
+from learnscope.kernels.tangent.precision import inputs_in, model_in, undisturbed, warn_if_not_finite, working_dtype
+from learnscope.kernels.tangent.selection import Outputs, Readout, Selected, refuse_coupled
 
 DEFAULT_BUDGET = 2 * 2**30
 
@@ -74,13 +73,65 @@ def tangent_kernel(
         >>> kernel[0, 1].tolist()
         [[2.0, 0.0], [0.0, 2.0]]
     """
-    if method not in METHODS:
-        raise InputError(f"method {method!r} is not known: choose one of {', '.join(METHODS)}.")
-    model, x1, x2 = in_dtype(model, x1, x2, dtype)
-    with torch.autocast(x1.device.type, enabled=False), torch.inference_mode(False):
-        plan = make_plan(model, x1, Readout(outputs), parameters, method, None if x2 is None else len(x2))
-        _warn_if_not_finite(model)
-        return _computed(plan, x1, x2, by_layer, DEFAULT_BUDGET if budget is None else budget)
+    expected = x1 if x2 is None or len(x1) >= len(x2) else x2
+    prepared = TangentKernel(
+        model, expected, outputs=outputs, by_layer=by_layer, parameters=parameters, method=method, dtype=dtype
+    )
+    return prepared(x1, x2, budget=budget)
+
+
+class TangentKernel:
+    """The tangent kernel of a network, prepared for many evaluations: at every step of a training, say.
+
+    What :func:`tangent_kernel` finds out first, which layers have structure and how each is best contracted, is found
+    out once; for small networks that takes as long as the kernel. The parameters are looked at in each call.
+
+    Args:
+        model: as in :func:`tangent_kernel`, like the arguments not listed here. It may train on, but not change what it
+            does with its parameters, nor which of them require gradients.
+        x: [n, ...] examples like those to come, about as many; the proof of the layers rests on the first two.
+
+    Raises:
+        InputError: as :func:`tangent_kernel`.
+
+    Examples:
+        >>> layer = nn.Linear(2, 1, bias=False)
+        >>> kernel = TangentKernel(layer, torch.ones(1, 2))
+        >>> kernel(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 1.0]])).flatten().tolist()
+        [7.0]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        *,
+        outputs: Outputs = "all",
+        by_layer: bool = False,
+        parameters: Selected = None,
+        method: Method = "auto",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if method not in METHODS:
+            raise InputError(f"method {method!r} is not known: choose one of {', '.join(METHODS)}.")
+        self._model, self._by_layer, self._dtype = model, by_layer, working_dtype(model, dtype)
+        x = inputs_in(x, self._dtype)
+        with undisturbed(x):
+            plan = make_plan(model_in(model, self._dtype), x, Readout(outputs), parameters, method)
+        self._plan = replace(plan, model=model)
+
+    def __call__(
+        self, x1: Tensor, x2: Tensor | None = None, *, budget: int | None = None
+    ) -> Tensor | dict[str, Tensor]:
+        """Return the kernel of the parameters as they are now; as :func:`tangent_kernel`."""
+        if not len(x1) or (x2 is not None and not len(x2)):
+            raise InputError("there are no inputs: give at least one example.")
+        refuse_coupled(self._model)
+        x1, x2 = inputs_in(x1, self._dtype), None if x2 is None else inputs_in(x2, self._dtype)
+        with undisturbed(x1):
+            warn_if_not_finite(self._model)
+            plan = replace(self._plan, model=model_in(self._model, self._dtype))
+            return _computed(plan, x1, x2, self._by_layer, DEFAULT_BUDGET if budget is None else budget)
 
 
 def _computed(plan: Plan, x1: Tensor, x2: Tensor | None, by_layer: bool, budget: int) -> Tensor | dict[str, Tensor]:
@@ -139,37 +190,3 @@ class _Kernel:
     def _shaped(self, part: Tensor) -> Tensor:
         (n, m), k = self.counts, self.each
         return part.view(n, k, m, k).transpose(1, 2) if self.plan.readout.full else part
-
-
-def _warn_if_not_finite(model: nn.Module) -> None:
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_floating_point() and not _is_finite(tensor):
-            warnings.warn(
-                f"{name!r} of the model holds NaN or infinite numbers, and so may its tangent kernel",
-                UserWarning,
-                stacklevel=3,
-            )
-            return
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    quickly = math.isfinite(float(tensor.detach().sum()))  # but a sum may overflow
-    return quickly or bool(torch.isfinite(tensor).all())
-
-
-def in_dtype(
-    model: nn.Module, x1: Tensor, x2: Tensor | None, dtype: torch.dtype | None
-) -> tuple[nn.Module, Tensor, Tensor | None]:
-    """Return a copy of the model, and inputs, in the dtype of the computation; the model itself if it is in it."""
-    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    if dtype is None and half(own):
-        warnings.warn(f"the model is in {own}: its tangent kernel is computed in float32", UserWarning, stacklevel=3)
-        dtype = torch.float32
-    if dtype is None:
-        return model, x1, x2
-    model = model if dtype == own else copy.deepcopy(model).to(dtype)
-    return model, _converted(x1, dtype), None if x2 is None else _converted(x2, dtype)
-
-
-def _converted(x: Tensor, dtype: torch.dtype) -> Tensor:
-    return x.to(dtype) if x.is_floating_point() else x

@@ -121,8 +121,8 @@ class Plan:
             )
         scratch = min(SCRATCH, spare // 8) // number
         piece = min(max(n, m) - 1, min(PIECE, spare // 4) // self.working)
-        spare -= 3 * number * scratch + piece * self.working
-        examples = 2 + spare // self.held
+        spare -= 3 * number * scratch + piece * self.working + budget // 8  # what libraries and the allocator keep
+        examples = 2 + max(0, spare) // self.held
         rows = min(n, max(1, examples - examples // 4))
         return Sizes(rows, min(m, max(1, examples - rows)), 1 + piece, self.least_scratch + scratch)
 
@@ -138,10 +138,8 @@ class Plan:
         return found | {PARAMETER + name: jacobian for name, jacobian in rest.items()}
 
 
-def make_plan(
-    model: nn.Module, x: Tensor, readout: Readout, parameters: Selected, method: Method = "auto", m: int | None = None
-) -> Plan:
-    """Return how the kernel of a network is computed between examples x and m others, found out on the first of them.
+def make_plan(model: nn.Module, x: Tensor, readout: Readout, parameters: Selected, method: Method = "auto") -> Plan:
+    """Return how the kernel of a network is computed on about as many examples as x, found out on the first of them.
 
     Raises:
         InputError: as :func:`learnscope.kernels.tangent_kernel`.
@@ -151,9 +149,11 @@ def make_plan(
     refuse_coupled(model)
     chosen = selected_parameters(model, parameters)
     proof = proven(model, x, readout, Structured() if method == "functional" else candidates(model, chosen))
-    counts, trace = (min(MANY, len(x)), min(MANY, len(x) if m is None else m)), not readout.full
-    ways: dict[str, Way] = {name: _way(each, method, counts, trace=trace) for name, each in proof.factors.items()}
-    early = frozenset(n for n, way in ways.items() if way == "jacobian" and smaller_formed(proof.factors[n]))
+    trace = not readout.full
+    ways: dict[str, Way] = {
+        name: _way(each, method, min(MANY, len(x)), trace=trace) for name, each in proof.factors.items()
+    }
+    early = frozenset(name for name in ways if ways[name] == "jacobian" and smaller_formed(proof.factors[name]))
     rest = _rest(chosen, proof.structured)
     assert proof.structured.parameters() | set(rest) == set(chosen.names), "every selected parameter is covered once"
     named = dict(model.named_parameters())
@@ -177,9 +177,9 @@ def make_plan(
     )
 
 
-def _way(factors: Factors, method: Method, counts: tuple[int, int], *, trace: bool) -> Way:
+def _way(factors: Factors, method: Method, n: int, *, trace: bool) -> Way:
     if method == "auto":
-        return cheapest(factors, *counts, trace=trace)
+        return cheapest(factors, n, trace=trace)
     if method == "jacobian":
         return "jacobian"
     return "layerwise" if factors.sizes[2] == 1 else "positions"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-import torch
 from torch import Tensor, nn
 
 from learnscope.errors import InputError, nearest_names
@@ -157,8 +156,3 @@ def refuse_coupled(model: nn.Module) -> None:
 
 def _matches(name: str, pattern: str) -> bool:
     return name == pattern or name.startswith(f"{pattern}.") or fnmatchcase(name, pattern)
-
-
-def half(dtype: torch.dtype) -> bool:
-    """Return whether a dtype is too coarse for sums of products of gradients."""
-    return dtype in (torch.float16, torch.bfloat16)
