@@ -42,7 +42,7 @@ def test_networks_come_closer_to_their_kernel_with_the_width(data):
     assert bool((distance.diff("width") < 0).all())
 
 
-def test_the_circle_has_a_view_for_every_width(data):
-    distance, circle = EXPERIMENT.figures(data)
+def test_the_ellipse_has_a_view_for_every_width(data):
+    distance, ellipse = EXPERIMENT.figures(data)
     assert len(distance.charts[0].choices) == 2
-    assert len(circle.charts[0].choices[0].views) == len(circle.charts[0].slider.values) == 3
+    assert len(ellipse.charts[0].choices[0].views) == len(ellipse.charts[0].slider.values) == 3

@@ -64,7 +64,7 @@ class Settings(laboratory.Settings):
     dim: int = Field(10, ge=2, description="numbers d in an example")
     widths: tuple[int, ...] = Field((128, 512, 2048, 8192), min_length=3, description="neurons h")
     depth: int = Field(2, ge=2, description="layers of weights")
-    n_angles: int = Field(49, ge=2, description="places of a circle through two examples, for the figure")
+    n_angles: int = Field(49, ge=2, description="places of an ellipse through two examples, for the figure")
     n_draws: int = Field(2, ge=1, description="networks of each width, over which distances are averaged")
     rate: float = Field(0.8, gt=0, lt=1, description="learning rate over the largest stable one")
     n_steps: int = Field(20_000, ge=1, description="most steps of a run")
@@ -91,7 +91,7 @@ def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
 
 
 def _compared(x: Tensor, y: Tensor, width: int, point: Point, generator: torch.Generator) -> xr.Dataset:
-    """Train one network, and compare it with the least-norm solutions, on test examples and on the circle."""
+    """Train one network, and compare it with the least-norm solutions, on test examples and on the ellipse."""
     n, network = len(y), NTKParametrised()
     test = slice(n, n + point.n_test)
     weights = unit_weights((point.dim, *(width,) * (point.depth - 1), 1), generator)
@@ -206,8 +206,8 @@ CLAIM = Claim(
 
 
 def figures(data: xr.Dataset) -> tuple[Figure, ...]:
-    """Draw the distance to the solutions against the width, and network and solution on a circle."""
-    return _distance_figure(data), _circle_figure(data)
+    """Draw the distance to the solutions against the width, and network and solution on an ellipse."""
+    return _distance_figure(data), _ellipse_figure(data)
 
 
 def _distance_figure(data: xr.Dataset) -> Figure:
@@ -245,7 +245,7 @@ def _distance_figure(data: xr.Dataset) -> Figure:
     )
 
 
-def _circle_figure(data: xr.Dataset) -> Figure:
+def _ellipse_figure(data: xr.Dataset) -> Figure:
     first, choices = data.isel(seed=0), []
     for name in data["parametrisation"].values:
         views = []
@@ -264,17 +264,18 @@ def _circle_figure(data: xr.Dataset) -> Figure:
             )
         choices.append(Choice(str(name), Axis("f", "f(x)"), tuple(views)))
     return Figure(
-        "circle",
+        "ellipse",
         "What networks and kernels interpolate",
         Caption(
-            shows="f on a circle through two of the examples, at 0° and 90°, for the first seed, by width.",
+            shows="f on the ellipse x₁ cos φ + x₂ sin φ through two of the examples, at 0° and 90°, for the "
+            "first seed, by width.",
             look_for="As the width grows the network becomes the solution of its kernel, and that one the solution of "
             "the kernel of infinite width; in the parametrisation of the mean field the network stays apart.",
             source="Jacot, Gabriel, Hongler 2018, figure 2",
         ),
         charts=(
             Chart(
-                Axis("angle", "angle on the circle (degrees)", values=data["angle"].values),
+                Axis("angle", "angle φ (degrees)", values=data["angle"].values),
                 tuple(choices),
                 choice_name="Parametrisation",
                 slider=Slider("width h", data["width"].values),

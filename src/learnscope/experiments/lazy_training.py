@@ -275,7 +275,8 @@ def figures(data: xr.Dataset) -> tuple[Figure, ...]:
             "movement",
             "What moves in training",
             Caption(
-                shows=f"Relative change of weights and tangent kernel at the end of training, by width. {SEEDS}",
+                shows="Relative change of weights and tangent kernel at the end of training, by width; dashed: "
+                f"slope −1, and −2 for the kernel (black). {SEEDS}",
                 look_for="All widths lie on one curve against α √h and apart against α. In the lazy regime weights "
                 "follow the slope −1. The kernel falls faster at first, and wide networks are lazier; with rectifiers "
                 "it falls more slowly than with tanh.",

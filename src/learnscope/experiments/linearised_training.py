@@ -187,7 +187,7 @@ def figures(data: xr.Dataset) -> tuple[Figure, ...]:
                 "learning rates, which are smaller at small α √h; their distance on new examples. Runs end at the "
                 f"tolerance and are drawn on from there. {SEEDS}",
                 look_for="At the largest α √h both are one. The smaller α √h, the earlier the network leaves its "
-                "linearisation, and the faster it learns from there.",
+                "linearisation, and the faster it learns than that.",
                 source="Chizat, Oyallon, Bach 2019, section 2",
             ),
             charts=(Chart(step, tuple(choices), choice_name="Show", starts=(1, len(names) + 1), height=420),),
