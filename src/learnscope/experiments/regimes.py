@@ -248,8 +248,8 @@ def _movement_figure(data: xr.Dataset) -> Figure:
         Caption(
             shows="How far the tangent kernel on test images and the weights have moved by the end of training, "
             f"against α √h. {SEEDS}",
-            look_for="Kernels of all widths lie on one curve, which crosses 1 at an α √h of a few and bends where gates "
-            "flip without much motion. Weights move the less the more of them there are.",
+            look_for="Kernels of all widths lie on one curve, which crosses 1 at an α √h of a few and bends where "
+            "gates flip without much motion. Weights move the less the more of them there are.",
             source="Geiger, Spigler, Jacot, Wyart 2020",
         ),
         charts=charts,
