@@ -13,6 +13,9 @@ The task is theirs: all 4096 patterns of twelve bits, a label that rotations of 
 bounding I(T;X) from kernel densities shows the same as 30 bins do. At quick scale the learning rate is larger and the
 training shorter than in the original work, whose number of repetitions, 50, is asked for by ``--seeds 50``.
 
+How narrow bins have to be hangs on how far units saturate: with 10⁵ of them 0.3 to 2 bits still fall for tanh, in some
+starts with 10⁶ too; with 10⁹ none. ReLU then falls by up to 2 bits in some starts, which is information that is lost.
+
 The fall is that from the largest value at any time to the last one, averaged over the last two hidden layers; the rise
 is that from the first value to the largest.
 
