@@ -296,7 +296,7 @@ def _neurons_figure(data: xr.Dataset) -> Figure:
         z = first["kink"].sel(regime=name).values
         z = np.where(np.abs(z).max(-1, keepdims=True) <= WINDOW, z, np.nan)
         views = tuple(Points(places, ("z₁", "z₂")) for places in z)
-        choices.append(Choice(name, Axis("z₂", "z₂"), views))
+        choices.append(Choice(name, Axis("z₂", "z₂", range=(-WINDOW, WINDOW)), views))
     count = data.sizes["neuron"]
     strength = first["strength"].sel(regime="features").values
     groups = Groups(
@@ -322,7 +322,7 @@ def _neurons_figure(data: xr.Dataset) -> Figure:
         ),
         charts=(
             Chart(
-                Axis("z₁", "z₁"),
+                Axis("z₁", "z₁", range=(-WINDOW, WINDOW)),
                 tuple(choices),
                 choice_name="Regime",
                 slider=Slider("moment", data["frame"].values),

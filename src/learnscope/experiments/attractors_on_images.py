@@ -185,7 +185,9 @@ def _neurons_figure(data: xr.Dataset) -> Figure:
     for name in REGIMES:
         z = first.sel(regime=name).values
         z = np.where(np.abs(z).max(-1, keepdims=True) <= WINDOW, z, np.nan)
-        choices.append(Choice(name, Axis("z₂", "z₂"), tuple(Points(places, ("z₁", "z₂")) for places in z)))
+        choices.append(
+            Choice(name, Axis("z₂", "z₂", range=(-WINDOW, WINDOW)), tuple(Points(places, ("z₁", "z₂")) for places in z))
+        )
     count = data.sizes["neuron"]
     groups = Groups("neuron", ("neuron",), np.zeros(count, int), tuple(f"neuron {k}" for k in range(count)))
     return Figure(
@@ -199,7 +201,7 @@ def _neurons_figure(data: xr.Dataset) -> Figure:
         ),
         charts=(
             Chart(
-                Axis("z₁", "z₁"),
+                Axis("z₁", "z₁", range=(-WINDOW, WINDOW)),
                 tuple(choices),
                 choice_name="Regime",
                 slider=Slider("moment", np.arange(len(MOMENTS))),

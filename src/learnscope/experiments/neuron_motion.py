@@ -307,8 +307,8 @@ def _motion_figure(data: xr.Dataset) -> Figure:
         ),
         charts=(
             Chart(
-                Axis("z₁", "z₁"),
-                (Choice("neurons", Axis("z₂", "z₂"), views),),
+                Axis("z₁", "z₁", range=(-WINDOW, WINDOW)),
+                (Choice("neurons", Axis("z₂", "z₂", range=(-WINDOW, WINDOW)), views),),
                 slider=Slider("k t", first["time"].values),
                 groups=groups,
                 height=480,

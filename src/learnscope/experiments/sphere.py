@@ -80,7 +80,8 @@ def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
 
 
 def _error(run: Run, sample: Sample) -> float:
-    return float((run.predict(sample.x).sign() != sample.y).double().mean())
+    """Return the test error; NaN, which marks the point as unusable, if not all training points were fitted."""
+    return float((run.predict(sample.x).sign() != sample.y).double().mean()) if run.converged else math.nan
 
 
 def _lazy_error(seen: Sample, unseen: Sample) -> float:
@@ -182,8 +183,9 @@ def _curves_figure(data: xr.Dataset) -> Figure:
         "Learning curves on the sphere, and on the stripe",
         Caption(
             shows="Test error against the number of training points, for the network that learns features, the same "
-            f"with fixed angles, and the lazy limit. {SEEDS} Runs that ended by their number of steps before every "
-            f"point was fitted: {int((data['fitted'] < 1).sum())} of {data['fitted'].size}.",
+            f"with fixed angles, and the lazy limit. {SEEDS} Of the networks, "
+            f"{int((data['fitted'] < 1).sum())} of {data['fitted'].size} came to rest, or to the largest number of "
+            "steps, before every point was fitted; their seeds are left out.",
             look_for="In high dimension the lazy limit is best and fixed angles come second; in low dimension the "
             "curves meet. On the stripe the order is the reverse.",
             source="Petrini 2020, spherical model",

@@ -146,7 +146,7 @@ const Draw = (() => {
   }
 
   function horizontalAxis(chart, view, width) {
-    if (view.places) return axis(view.titles[0], extent(view));
+    if (view.places) return axis(view.titles[0], extent(view, chart.x.range));
     const { scale, values, title } = chart.x;
     if (scale === "log") return axis(title, { type: "log", ...decades(values), range: padded(values.filter((v) => v > 0).map(Math.log10)) });
     if (scale === "linear") return axis(title, { range: view.cells ? outer(edges(values)) : padded(values), nticks: Math.max(3, Math.floor(width / 90)) });
@@ -168,7 +168,7 @@ const Draw = (() => {
   }
 
   function verticalAxis(choice, view, width, height) {
-    if (view.places) return axis(view.titles[1], { ...extent(view), scaleanchor: "x", showgrid: false });
+    if (view.places) return axis(view.titles[1], { ...extent(view, choice.y.range), scaleanchor: "x", showgrid: false });
     const { scale, values, title, range } = choice.y;
     if (scale === "names") {
       const kept = Look.thinned(values.length, height - 80, 13);
@@ -214,10 +214,11 @@ const Draw = (() => {
     return { tickvals, ticktext: tickvals.map((v) => (v >= 1e-3 && v < 1e6 ? v.toLocaleString("en", { maximumFractionDigits: 6 }) : v.toExponential())) };
   }
 
-  function extent(view) {
+  // As far as is asked for, or around the origin to the farthest point.
+  function extent(view, shown) {
     const { x, y } = places(view);
     const reach = 1.08 * x.concat(y).reduce((most, v) => Math.max(most, Math.abs(v || 0)), 1e-9);
-    return { range: [-reach, reach], zeroline: true, zerolinecolor: Look.theme().faint, nticks: 7 };
+    return { range: shown || [-reach, reach], zeroline: true, zerolinecolor: Look.theme().faint, nticks: 7 };
   }
 
   // What Plotly draws: {data, layout}. `state` holds the index of the choice, the frame, and the names that are hidden.
