@@ -3,7 +3,7 @@
 python benchmarks/one_hidden_layer.py [--repeats 3] [--threads 2]
 
 Full-batch gradient descent on rectifiers with the hinge loss, float32, same data, same starts, same steps, results
-compared. JAX runs in an environment of its own (benchmarks/jax.sh), PyTorch eagerly under vmap and network by network,
+compared. JAX runs in an environment of its own (benchmarks/peers_scan.sh), PyTorch eagerly under vmap and network by network,
 and compiled. GFLOP/s count 2 (3 d + 4) operations for each pair of an example and a neuron in a step; the peak is that
 of multiply-adds in registers, measured on the same threads. The run to t* is that of the original code of the stripe
 model, which took 52 s of wall time on two threads of such a machine (measured once, one seed).
@@ -35,7 +35,7 @@ from learnscope.randomness import generator
 from timing import Timing, heading, largest_relative_difference, line, timed
 
 ALPHA, RATE = 1.0, 0.1
-JAX = Path(__file__).parent / ".environments" / "jax" / "bin" / "python"
+JAX = Path(__file__).parent / ".environments" / "scan" / "bin" / "python"
 ORIGINAL_SECONDS = 52.0
 PARTS = ("weights", "biases", "outputs")
 
@@ -54,7 +54,7 @@ class Shape(NamedTuple):
         return 2.0 * (3 * self.dim + 4) * self.n * self.width * self.networks * self.steps
 
 
-SHAPES = (Shape(64, 256, 10, 256, 20), Shape(256, 64, 2, 100, 50), Shape(8, 1024, 10, 1024, 10))
+SHAPES = (Shape(64, 256, 10, 256, 60), Shape(256, 64, 2, 100, 200), Shape(8, 1024, 10, 1024, 20))
 
 
 def ensemble(shape: Shape) -> tuple[list[OneHiddenLayer], list[Tensor], list[Tensor]]:
@@ -121,7 +121,7 @@ def torch_peers(shape: Shape, start: Sequence[Tensor], x: Tensor, y: Tensor) -> 
 def in_jax(shape: Shape, start: Sequence[Tensor], x: Tensor, y: Tensor, repeats: int) -> Timing | None:
     """Train the ensemble in JAX's environment, or say that it is missing."""
     if not JAX.exists():
-        print("JAX is not installed here and is skipped: benchmarks/jax.sh makes an environment with it.")
+        print("JAX is not installed here and is skipped: benchmarks/peers_scan.sh makes an environment with it.")
         return None
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "given.npz", Path(folder) / "found.npz"
@@ -165,7 +165,8 @@ def compare(shape: Shape, repeats: int, summit: float) -> None:
     speed = shape.operations() / mine.wall / 1e9
     name = f"{shape.networks} x (p={shape.n} d={shape.dim} h={shape.width})"
     print(f"{name}, {shape.steps} steps: {speed:.0f} GFLOP/s, {speed / summit:.0%} of the measured peak")
-    theirs = {key: timed(peer, repeats) for key, peer in torch_peers(shape, start, x, y).items()}
+    peers = torch_peers(shape, start, x, y)
+    theirs = {key: timed(peer, 1 if "one by one" in key else repeats) for key, peer in peers.items()}
     if (jax := in_jax(shape, start, x, y, repeats)) is not None:
         theirs["jax scan, vmap"] = jax
     for key, timing_of in theirs.items():
@@ -187,7 +188,7 @@ def to_first_tenth() -> tuple[Run, float]:
 
 def exponents() -> None:
     """Fit how the time of a training grows with each size, others fixed."""
-    base = Shape(8, 256, 8, 256, 20)
+    base = Shape(8, 256, 8, 256, 100)
     sizes = {"n": (256, 512, 1024), "width": (256, 512, 1024), "dim": (8, 16, 32), "networks": (8, 16, 32)}
     for name, values in sizes.items():
         seconds = []
