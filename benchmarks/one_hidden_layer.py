@@ -3,10 +3,10 @@
 python benchmarks/one_hidden_layer.py [--repeats 3] [--threads 2]
 
 Full-batch gradient descent on rectifiers with the hinge loss, float32, same data, same starts, same steps, results
-compared. JAX runs in an environment of its own (benchmarks/peers_scan.sh), PyTorch eagerly under vmap and network by network,
-and compiled. GFLOP/s count 2 (3 d + 4) operations for each pair of an example and a neuron in a step; the peak is that
-of multiply-adds in registers, measured on the same threads. The run to t* is that of the original code of the stripe
-model, which took 52 s of wall time on two threads of such a machine (measured once, one seed).
+compared. JAX runs in an environment of its own (benchmarks/peers_scan.sh), PyTorch eagerly under vmap and network by
+network, and compiled. GFLOP/s count 2 (3 d + 4) operations for each pair of an example and a neuron in a step; the peak
+is that of multiply-adds in registers, measured on the same threads. The run to t* is that of the original code of the
+stripe model, which took 52 s of wall time on two threads of such a machine (measured once, one seed).
 """
 
 from __future__ import annotations
