@@ -10,7 +10,7 @@ from learnscope.experiments.sphere import EXPERIMENT, crossing
 
 @pytest.fixture(scope="module")
 def data():
-    settings = EXPERIMENT.settings(n_train=(32, 64), width=100, max_steps=4000, n_test=1000)
+    settings = EXPERIMENT.settings(n_train=(32, 64), width=100, max_steps=50_000, n_test=1000)
     return laboratory.simulate_all(EXPERIMENT, settings, seeds=3)
 
 
