@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from learnscope.distributions.interfaces import stripe
+from learnscope.experiments.stripe_kernel import first_share, knowledge, stretched_kernel, two_kinds
+from learnscope.kernels.one_hidden_layer import limit_kernels
+
+
+def test_each_kind_of_eigenvector_is_told_by_its_own_regression(generator):
+    x, _ = stripe(2000, 4, generator)
+    first, second = torch.cos(x[:, 0]), torch.cos(x[:, 0]) * (x[:, 1:] @ torch.tensor([1.0, -2.0, 0.5]).double())
+    noise = torch.randn(2000, generator=generator, dtype=torch.float64)
+    explained = two_kinds(torch.stack([first, second, noise], dim=1), x)
+    assert explained[0, 0] > 0.97
+    assert explained[1, 1] > 0.97
+    assert explained[0, 1] < 0.2
+    assert explained[1, 0] < 0.2
+    assert float(explained[2].max()) < 0.1
+
+
+def test_one_direction_has_all_of_a_line_and_one_in_three_of_a_ball(generator):
+    line = torch.outer(torch.randn(50, generator=generator), torch.ones(6))
+    assert first_share(line) == pytest.approx(1, abs=1e-5)
+    assert first_share(torch.randn(20_000, 3, generator=generator)) == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_stretching_divides_all_directions_but_the_first(generator):
+    x = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    by_hand = x * torch.tensor([1.0, 0.25, 0.25])
+    torch.testing.assert_close(stretched_kernel(4.0)(x, None), limit_kernels(by_hand).total)
+    torch.testing.assert_close(stretched_kernel(4.0)(x[:2], x[2:]), limit_kernels(by_hand[:2], by_hand[2:]).total)
+
+
+def test_an_ideal_kernel_knows_the_label_in_one_component(generator):
+    _, y = stripe(100, 2, generator)
+    jitter = 1e-3 * torch.diag(torch.rand(100, generator=generator, dtype=torch.float64))
+    found = knowledge(torch.outer(y, y) + jitter, y)
+    assert float(found["shares"][0]) == pytest.approx(1, abs=1e-3)
+    assert float(found["information"][0]) > 0.9
+    assert float(found["alignment"]) > 0.99
