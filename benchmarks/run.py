@@ -15,7 +15,17 @@ from typing import TextIO
 
 HERE = Path(__file__).parent
 PEERS = HERE / ".environments" / "peers" / "bin" / "python"
-BENCHMARKS = ("two_nn", "cka", "svcca", "overhead", "sweep", "mixed_dynamics", "matrix_completion")
+BENCHMARKS = (
+    "two_nn",
+    "cka",
+    "svcca",
+    "overhead",
+    "sweep",
+    "mixed_dynamics",
+    "matrix_completion",
+    "tangent_kernel",
+    "one_hidden_layer",
+)
 
 
 def main() -> int:
