@@ -84,11 +84,11 @@ class Tokens(nn.Module):
 
 
 class TiedTokens(nn.Module):
-    """An embedding with an empty token, whose weights the head shares, and another embedding that is its own."""
+    """An embedding whose weights the head shares, and another that is its own."""
 
     def __init__(self):
         super().__init__()
-        self.embedding, self.other = nn.Embedding(7, 4), nn.Embedding(7, 4, padding_idx=2)
+        self.embedding, self.other = nn.Embedding(7, 4), nn.Embedding(7, 4)
         self.head = nn.Linear(4, 7, bias=False)
         self.head.weight = self.embedding.weight
 

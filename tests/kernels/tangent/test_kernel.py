@@ -230,6 +230,15 @@ def test_an_embedding_of_many_tokens_never_takes_its_vocabulary_times_the_exampl
     torch.testing.assert_close(kernel, truth.detach(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_empty_token_of_an_embedding_has_no_gradient(method):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(5, 3, padding_idx=1), nn.Tanh(), nn.Flatten(), nn.Linear(6, 2)).double()
+    tokens = torch.tensor([[0, 1], [1, 1], [4, 0], [1, 4]])
+    truth = reference.tangent_kernel(model, tokens)
+    torch.testing.assert_close(tangent_kernel(model, tokens, method=method), truth)
+
+
 @pytest.mark.parametrize("options", [{"sparse": True}, {"max_norm": 0.1}, {"scale_grad_by_freq": True}])
 def test_embeddings_with_other_gradients_take_the_general_path(options):
     model = nn.Sequential(nn.Embedding(5, 3, **options), nn.Flatten(), nn.Linear(6, 2)).double()
