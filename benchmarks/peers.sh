@@ -6,4 +6,4 @@ set -eu
 cd "$(dirname "$0")"
 python3 -m venv .environments/peers
 .environments/peers/bin/pip install --quiet "torch==2.13.0"
-.environments/peers/bin/pip install --quiet "torch==2.13.0" "dadapy==0.3.4" "scikit-dimension==0.5.0" "pytorch-cka==1.1.3" -e ..
+.environments/peers/bin/pip install --quiet "torch==2.13.0" "dadapy==0.3.4" "scikit-dimension==0.5.0" "pytorch-cka==1.1.3" "torchvision==0.28.0" "nngeometry==0.4" -e ..
