@@ -28,7 +28,8 @@ def many(width, outputs=3, inputs=2, variance=0.5, n=20_000):
 @given(SIZES, st.integers(0, 99), st.floats(0, 0.05))
 @settings(deadline=None, max_examples=40)
 def test_steps_equal_those_of_the_weights_at_any_size(sizes, seed, learning_rate):
-    follow_both(sizes, seed, learning_rate, 1e-10)  # a saddle on the way makes differences of rounding grow
+    # a saddle of curvature s on the way makes differences of rounding grow by e^(100 η s), about e^15 for s = 3
+    follow_both(sizes, seed, learning_rate, 1e-8)
 
 
 def test_hundred_steps_equal_those_of_the_weights_to_twelve_digits():

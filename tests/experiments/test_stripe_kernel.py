@@ -1,9 +1,34 @@
+"""The tangent kernel knows the stripe after training: two kinds of eigenvectors, and the label in a few."""
+
 import pytest
 import torch
 
+from learnscope import laboratory
 from learnscope.distributions.interfaces import stripe
-from learnscope.experiments.stripe_kernel import first_share, knowledge, stretched_kernel, two_kinds
+from learnscope.experiments.stripe_kernel import EXPERIMENT, first_share, knowledge, stretched_kernel, two_kinds
 from learnscope.kernels.one_hidden_layer import limit_kernels
+
+SMALL = EXPERIMENT.settings(n_train=(64,), n_probe=400, n_test=500, width=100)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return laboratory.simulate_all(EXPERIMENT, SMALL, seeds=3)
+
+
+def test_every_control_is_outside_of_its_band(data):
+    for verdict in laboratory.judge(EXPERIMENT, data):
+        for judged in verdict.criteria:
+            low, high = judged.band
+            assert not low <= float(judged.control.measured) <= high, judged.criterion.name
+
+
+def test_training_aligns_the_kernel_and_collapses_what_the_layer_sees_while_laziness_keeps_both(data):
+    assert float((data["alignment"].sel(kernel="after") / data["alignment"].sel(kernel="before")).min()) > 1.2
+    assert data["alignment"].sel(kernel="lazy").values == pytest.approx(
+        data["alignment"].sel(kernel="before").values, rel=0.05
+    )
+    assert float((data["line"].sel(moment="after") - data["line"].sel(moment="before")).min()) > 0.3
 
 
 def test_each_kind_of_eigenvector_is_told_by_its_own_regression(generator):
@@ -38,3 +63,10 @@ def test_an_ideal_kernel_knows_the_label_in_one_component(generator):
     assert float(found["shares"][0]) == pytest.approx(1, abs=1e-3)
     assert float(found["information"][0]) > 0.9
     assert float(found["alignment"]) > 0.99
+
+
+def test_the_figures_show_eigenvectors_components_and_errors(data):
+    eigenvectors, components, errors = EXPERIMENT.figures(data)
+    assert len(eigenvectors.charts) == 4
+    assert len(components.charts[0].choices) == 2
+    assert len(errors.charts[0].choices[0].views[0].series) == 5
