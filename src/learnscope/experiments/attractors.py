@@ -316,8 +316,9 @@ def _neurons_figure(data: xr.Dataset) -> Figure:
             "points; each regime at its own pace, from the first to the last moment. Neurons outside of the window of "
             f"{WINDOW:g} are not drawn. With features half of the points are fitted from moment {half} on. Runs that "
             f"ended by their number of steps before every point was fitted: {unfinished} of {data['fitted'].size}.",
-            look_for="A: an even cloud at the start. B: in the lazy regime it stays. C: with features, neurons first "
-            "line up on a ring; D: in the end most share a few places.",
+            look_for="A: an even cloud at the start. B: in the lazy regime it stays. D: with features most share a few "
+            "places in the end. The slide's ring on the way there, C, does not show: look at the moments before half "
+            "of the points are fitted.",
             source="Petrini 2020, patterns A to D",
         ),
         charts=(
