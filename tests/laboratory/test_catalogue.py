@@ -36,6 +36,11 @@ def test_a_new_file_is_found_by_itself(own):
     assert load("root-n").title == load(str(own)).title == "The mean of n"
 
 
+def test_folders_of_what_experiments_share_are_none_themselves():
+    assert "spectral-bias" in names()
+    assert "shared" not in names()
+
+
 def test_an_unknown_experiment_gives_the_nearest_names(own):
     with pytest.raises(InputError, match=r"there is no experiment 'rot-n': did you mean 'root-n'"):
         load("rot-n")

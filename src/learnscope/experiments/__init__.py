@@ -1,1 +1,1 @@
-"""The catalogue: one file for each result, found by itself."""
+"""The catalogue: one file for each result, found by itself; what several of them share is in folders."""

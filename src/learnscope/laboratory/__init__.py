@@ -14,7 +14,7 @@ from learnscope.laboratory.catalogue import load, names
 from learnscope.laboratory.claims import Claim, Criterion
 from learnscope.laboratory.combine import combine, complete_seeds, places
 from learnscope.laboratory.compute import simulate
-from learnscope.laboratory.curves import SEEDS, median_over_seeds
+from learnscope.laboratory.curves import SEEDS, median_over_seeds, medians
 from learnscope.laboratory.encoding import decoded, encoded, unusable
 from learnscope.laboratory.experiment import Experiment
 from learnscope.laboratory.judge import ClaimVerdict, Judged, judge
@@ -44,6 +44,7 @@ __all__ = [
     "judge",
     "load",
     "median_over_seeds",
+    "medians",
     "names",
     "open_run",
     "prepare",

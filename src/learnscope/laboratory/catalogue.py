@@ -1,4 +1,7 @@
-"""The catalogue finds experiments by itself: files of ``learnscope.experiments``, and those of your own folders."""
+"""The catalogue finds experiments by itself: files of ``learnscope.experiments``, and those of your own folders.
+
+Folders in ``learnscope.experiments`` hold what several experiments share, and are no experiments.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,8 @@ def code_of(experiment: Experiment) -> str:
 @cache
 def _shipped() -> frozenset[str]:
     package = importlib.import_module(PACKAGE)
-    return frozenset(module.name.replace("_", "-") for module in pkgutil.iter_modules(package.__path__))
+    modules = pkgutil.iter_modules(package.__path__)
+    return frozenset(module.name.replace("_", "-") for module in modules if not module.ispkg)
 
 
 def _own() -> dict[str, Path]:

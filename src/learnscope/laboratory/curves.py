@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import xarray as xr
 
-from learnscope.report.chart import Series
+from learnscope.report.chart import Lines, Series, category
 
 SEEDS = "Median over seeds, bands from the least to the largest."
 
@@ -24,3 +25,19 @@ def median_over_seeds(
     """
     low, middle, high = (values.quantile(q, "seed").values for q in (0.0, 0.5, 1.0))
     return Series(name, middle, colour, low=low, high=high, style=style)
+
+
+def medians(values: xr.DataArray, dim: str, names: Mapping[str, str]) -> Lines:
+    """Return a line with its band for some places of a dimension, as :func:`median_over_seeds`, in the given order.
+
+    Args:
+        values: over ``seed``, ``dim``, and the dimension of the chart's x axis.
+        dim: what differs from line to line.
+        names: for each place that is drawn, its name in the legend.
+    """
+    return Lines(
+        tuple(
+            median_over_seeds(values.sel({dim: place}), name, category(k))
+            for k, (place, name) in enumerate(names.items())
+        )
+    )

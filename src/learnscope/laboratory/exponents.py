@@ -34,3 +34,13 @@ def local_exponents(values: xr.DataArray, axis: str) -> xr.DataArray:
     steps = xr.DataArray(np.diff(places), dims=axis)
     rises = xr.ufuncs.log(values).drop_vars(axis).diff(axis)
     return (rises / steps).assign_coords({axis: np.exp((places[1:] + places[:-1]) / 2)})
+
+
+def geometric_mean(values: xr.DataArray, dim: str) -> xr.DataArray:
+    """Return exp of the mean logarithm along a dimension, NaN left out.
+
+    Examples:
+        >>> float(geometric_mean(xr.DataArray([1.0, 4.0, np.nan], dims="n"), "n"))
+        2.0
+    """
+    return xr.ufuncs.exp(xr.ufuncs.log(values).mean(dim))
