@@ -26,6 +26,7 @@ from learnscope.distributions.even_or_odd import even_or_odd
 from learnscope.distributions.images import load_images
 from learnscope.distributions.interfaces import Sample
 from learnscope.dynamics.shallow import Stop, flow
+from learnscope.experiments.figures.attractors import kinks_chart
 from learnscope.kernels.hard_margin import hard_margin
 from learnscope.kernels.one_hidden_layer import limit_kernels
 from learnscope.laboratory import Claim, Criterion, Experiment, Grid, Point, at_most
@@ -40,7 +41,6 @@ from learnscope.report.chart import (
     Figure,
     Groups,
     Lines,
-    Points,
     Series,
     Slider,
     category,
@@ -181,13 +181,6 @@ def _errors_figure(data: xr.Dataset) -> Figure:
 
 def _neurons_figure(data: xr.Dataset) -> Figure:
     first = data["kink"].isel(seed=0, n_train=-1)
-    choices = []
-    for name in REGIMES:
-        z = first.sel(regime=name).values
-        z = np.where(np.abs(z).max(-1, keepdims=True) <= WINDOW, z, np.nan)
-        choices.append(
-            Choice(name, Axis("z₂", "z₂", range=(-WINDOW, WINDOW)), tuple(Points(places, ("z₁", "z₂")) for places in z))
-        )
     count = data.sizes["neuron"]
     groups = Groups("neuron", ("neuron",), np.zeros(count, int), tuple(f"neuron {k}" for k in range(count)))
     return Figure(
@@ -199,17 +192,7 @@ def _neurons_figure(data: xr.Dataset) -> Figure:
             look_for="With features they gather; in the lazy regime they stay.",
             source="Petrini 2020, 10-PCA MNIST",
         ),
-        charts=(
-            Chart(
-                Axis("z₁", "z₁", range=(-WINDOW, WINDOW)),
-                tuple(choices),
-                choice_name="Regime",
-                slider=Slider("moment", np.arange(len(MOMENTS))),
-                groups=groups,
-                height=480,
-                starts=(0, 1),
-            ),
-        ),
+        charts=(kinks_chart(first, WINDOW, Slider("moment", np.arange(len(MOMENTS))), groups),),
     )
 
 

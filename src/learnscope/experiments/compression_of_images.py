@@ -17,7 +17,6 @@ neural networks; L. Petrini (2020), Learning features in neural nets: perks and 
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import xarray as xr
 from pydantic import Field
@@ -26,26 +25,12 @@ from torch import Tensor, nn
 from learnscope import laboratory
 from learnscope.distributions.even_or_odd import EvenOrOdd, even_or_odd
 from learnscope.distributions.images import load_images
-from learnscope.dynamics.margin_losses import MarginLoss
-from learnscope.dynamics.module_flow import ModuleRun, flow
-from learnscope.kernels import KernelSupportVectorClassifier, tangent_kernel
-from learnscope.laboratory import (
-    SEEDS,
-    Claim,
-    Criterion,
-    Experiment,
-    Grid,
-    Point,
-    at_least,
-    median_over_seeds,
-)
-from learnscope.laboratory.claims import Measure
-from learnscope.networks.unit_weights import convolutional
-from learnscope.observables.alignment import alignment
-from learnscope.observables.label_components import component_information, label_components
-from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, category
+from learnscope.experiments.shared.digit_networks import digit_network, learned_digits, module_kernel
+from learnscope.experiments.shared.kernel_knowledge import COMPONENTS, knowledge, signatures_claim
+from learnscope.kernels.hard_margin import hard_margin
+from learnscope.laboratory import SEEDS, Experiment, Grid, Point, medians
+from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure
 
-COMPONENTS = 10  # principal components of the kernel
 TRAININGS = ("feature", "lazy", "shuffled")
 KERNELS = ("before training", *(f"after {name} training" for name in TRAININGS))
 LEARNERS = {
@@ -54,7 +39,6 @@ LEARNERS = {
     "before": "kernel before training",
     "after": "kernel after feature training",
 }
-STRIDES = (1, 2, 2)
 
 
 class Settings(laboratory.Settings):
@@ -76,15 +60,13 @@ class Settings(laboratory.Settings):
 def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
     """Train one network in both regimes and on shuffled labels; compare its kernels before and after."""
     sample = even_or_odd(load_images(point.images), point.n_train, point.n_test, generator)
-    network = convolutional(
-        sample.x.shape[1:], (point.channels,) * len(STRIDES), STRIDES, generator, hidden=(point.hidden,)
-    )
+    network = digit_network(sample.x.shape[1:], point, generator)
     few = min(point.n_shuffled, point.n_train)
     shuffled = sample.y[:few][torch.randperm(few, generator=generator)]
     runs = {
-        "feature": _trained(network, point.feature_scale, sample.x, sample.y, point),
-        "lazy": _trained(network, point.lazy_scale, sample.x, sample.y, point),
-        "shuffled": _trained(network, point.feature_scale, sample.x[:few], shuffled, point),
+        "feature": learned_digits(network, point.feature_scale, sample.x, sample.y, point),
+        "lazy": learned_digits(network, point.lazy_scale, sample.x, sample.y, point),
+        "shuffled": learned_digits(network, point.feature_scale, sample.x[:few], shuffled, point),
     }
     networks = [network, *(runs[name].network for name in TRAININGS)]
     seen = [_seen_labels(each, sample, point.n_kernel) for each in networks]
@@ -96,104 +78,30 @@ def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
     return data.assign(error=("learner", errors)).assign_coords(learner=list(LEARNERS))
 
 
-def _trained(network: nn.Module, scale: float, x: Tensor, y: Tensor, point: Point) -> ModuleRun:
-    return flow(
-        network,
-        x,
-        y,
-        alpha=scale / point.channels**0.5,
-        loss=MarginLoss("soft_hinge", 20.0),
-        max_output_change=point.max_output_change,
-        max_gradient_change=point.max_gradient_change,
-    )
-
-
-def _kernel(network: nn.Module, x: Tensor, others: Tensor | None = None) -> Tensor:
-    kernel = tangent_kernel(network, x, others, outputs=0)
-    assert isinstance(kernel, Tensor)
-    return kernel.double()
-
-
 def _error(predictions: Tensor, sample: EvenOrOdd) -> float:
     return float((predictions * sample.y_test <= 0).double().mean())
 
 
 def _kernel_error(network: nn.Module, sample: EvenOrOdd) -> float:
     """Return the test error of the support-vector classifier of largest margin with a network's tangent kernel."""
-    machine = KernelSupportVectorClassifier.fit(_kernel(network, sample.x), sample.y.long())
-    return _error(machine.predict(_kernel(network, sample.x_test, sample.x)), sample)
+    return hard_margin(module_kernel(network), sample.x, sample.y).error(sample.x_test, sample.y_test)
 
 
 def _seen_labels(network: nn.Module, sample: EvenOrOdd, n: int) -> xr.Dataset:
     """Return what the kernel of a network on test images knows of their labels."""
-    kernel, labels = _kernel(network, sample.x_test[:n]), sample.y_test[:n].double()
-    found = label_components(kernel, labels, COMPONENTS)
+    found = knowledge(module_kernel(network)(sample.x_test[:n], None), sample.y_test[:n].double())
     return xr.Dataset(
         {
-            "alignment": float(alignment(kernel, labels, centred=True)),
+            "alignment": float(found.alignment),
             "share": ("component", found.shares.numpy()),
-            "information": ("component", component_information(found.components, labels).value.numpy()),
+            "information": ("component", found.information.numpy()),
         }
     )
 
 
-def alignment_ratio(after: str) -> Measure:
-    """Return the measure of the centred alignment after a training over that before, at the largest training set."""
-
-    def measure(data: xr.Dataset) -> xr.DataArray:
-        found = data["alignment"].isel(n_train=-1)
-        return found.sel(kernel=after) / found.sel(kernel="before training")
-
-    return measure
-
-
-def share_gain(after: str) -> Measure:
-    """Return the measure of how much more of the labels lies along ten components after a training than before."""
-
-    def measure(data: xr.Dataset) -> xr.DataArray:
-        found = data["share"].isel(n_train=-1).sum("component")
-        return found.sel(kernel=after) - found.sel(kernel="before training")
-
-    return measure
-
-
-FEATURE_KERNEL, LAZY_KERNEL, SHUFFLED_KERNEL = KERNELS[1:]
-
-SIGNATURES = Claim(
-    name="mnist-kernel-pca",
-    statement="Digits show the signatures of the stripe model: feature training aligns the tangent kernel with the "
-    "labels, and more of the labels lies along its leading components.",
-    source="Paccolat, Petrini, Geiger, Tyloo, Wyart 2021; Petrini 2020",
-    criteria=(
-        Criterion(
-            name="centred alignment after feature training over that before",
-            predicted=np.inf,
-            measured=alignment_ratio(FEATURE_KERNEL),
-            band=at_least(2.0),
-            reason="finite training set: in the stripe model the alignment grows by 2.5 to 3 at a few hundred points",
-            control=alignment_ratio(LAZY_KERNEL),
-            control_name="lazy training",
-        ),
-        Criterion(
-            name="the same, against training on shuffled labels",
-            predicted=np.inf,
-            measured=alignment_ratio(FEATURE_KERNEL),
-            band=at_least(2.0),
-            reason="as above",
-            control=alignment_ratio(SHUFFLED_KERNEL),
-            control_name="feature training on shuffled labels",
-        ),
-        Criterion(
-            name="gain of the labels' share along ten components",
-            predicted=1.0,
-            measured=share_gain(FEATURE_KERNEL),
-            band=at_least(0.15),
-            reason="as in the stripe model, where the share grows by 0.2 from 0.32; on digits it starts higher",
-            control=share_gain(LAZY_KERNEL),
-            control_name="lazy training",
-        ),
-    ),
-)
+def judged(data: xr.Dataset) -> xr.Dataset:
+    """Return the data of the most images under the names that the claim goes by."""
+    return data.isel(n_train=-1).rename(component="rank").assign_coords(kernel=["before", "after", "lazy", "shuffled"])
 
 
 def figures(data: xr.Dataset) -> tuple[Figure, ...]:
@@ -202,10 +110,7 @@ def figures(data: xr.Dataset) -> tuple[Figure, ...]:
 
 
 def _curves_figure(data: xr.Dataset) -> Figure:
-    lines = tuple(
-        median_over_seeds(data["error"].sel(learner=name), title, category(k))
-        for k, (name, title) in enumerate(LEARNERS.items())
-    )
+    lines = medians(data["error"], "learner", LEARNERS)
     return Figure(
         "curves",
         "Learning curves",
@@ -219,7 +124,7 @@ def _curves_figure(data: xr.Dataset) -> Figure:
         charts=(
             Chart(
                 Axis("n_train", "training images p", "log", data["n_train"].values),
-                (Choice("error", Axis("error", "test error", "log"), (Lines(lines),)),),
+                (Choice("error", Axis("error", "test error", "log"), (lines,)),),
             ),
         ),
     )
@@ -237,14 +142,7 @@ def _components_figure(data: xr.Dataset) -> Figure:
                 Choice(
                     f"p = {n_train}",
                     Axis(name, title, range=(0.0, 1.0)),
-                    (
-                        Lines(
-                            tuple(
-                                median_over_seeds(values.sel(n_train=n_train, kernel=kernel), kernel, category(k))
-                                for k, kernel in enumerate(KERNELS)
-                            )
-                        ),
-                    ),
+                    (medians(values.sel(n_train=n_train), "kernel", {kernel: kernel for kernel in KERNELS}),),
                 )
                 for n_train in data["n_train"].values[::-1]
             ),
@@ -288,7 +186,7 @@ EXPERIMENT = Experiment(
         "max_gradient_change": 1e-3,
     },
     simulate=simulate,
-    claims=(SIGNATURES,),
+    claims=(signatures_claim(judged),),
     figures=figures,
     parts=("dimension-of-images",),
 )

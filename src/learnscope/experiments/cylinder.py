@@ -21,6 +21,7 @@ from pydantic import Field
 
 from learnscope.distributions.interfaces import cylinder
 from learnscope.experiments import stripe_learning_curve as curves
+from learnscope.experiments.figures.learning_curves import learning_figures
 from learnscope.experiments.support_vector_scaling import JUDGED, beta
 from learnscope.laboratory import Claim, Criterion, Experiment, Grid, Point, at_least, within
 from learnscope.report.chart import Figure
@@ -85,7 +86,7 @@ def figures(data: xr.Dataset) -> tuple[Figure, ...]:
         "neighbours": lambda d: -1 / d,
         "ratio": gain,
     }
-    return curves.learning_figures(data, powers, "cylinder")
+    return learning_figures(data, curves.LEARNERS, powers, "cylinder")
 
 
 EXPERIMENT = Experiment(

@@ -18,8 +18,6 @@ networks; E. Facco, M. d'Errico, A. Rodriguez, A. Laio (2017); J. Paccolat, L. P
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 import xarray as xr
@@ -29,33 +27,17 @@ from torch import Tensor, nn
 from learnscope import laboratory
 from learnscope.distributions.even_or_odd import EvenOrOdd, even_or_odd
 from learnscope.distributions.images import load_images
-from learnscope.dynamics.margin_losses import MarginLoss
-from learnscope.dynamics.module_flow import flow
-from learnscope.laboratory import SEEDS, Claim, Criterion, Experiment, Point, at_least, at_most, median_over_seeds
+from learnscope.experiments.figures.dimension_of_images import depth_figure, plane_figure, training_figure
+from learnscope.experiments.shared.digit_networks import digit_network, learned_digits
+from learnscope.laboratory import Claim, Criterion, Experiment, Point, at_least, at_most
 from learnscope.laboratory.claims import Measure
-from learnscope.networks.unit_weights import convolutional
 from learnscope.observables.features import centred
 from learnscope.observables.intrinsic_dimension import intrinsic_dimension
-from learnscope.report.chart import (
-    Axis,
-    Caption,
-    Chart,
-    Choice,
-    Figure,
-    Groups,
-    Lines,
-    Points,
-    Slider,
-    category,
-    depth,
-)
-from learnscope.report.figures.components import aligned
+from learnscope.report.chart import Figure
 
 FEATURE, LAZY = "feature", "lazy"
 LAYERS = ("pixels", "convolution 1", "convolution 2", "convolution 3", "hidden layer")
 LEVELS = (0.8, 0.5, 0.3, 0.2, 0.1)  # of the mean loss, which starts at 1
-STRIDES = (1, 2, 2)
-Style = Literal["line", "dashed"]
 SHOWN = 300  # images in the plane of the principal components
 
 
@@ -76,11 +58,9 @@ class Settings(laboratory.Settings):
 def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
     """Train one network in both regimes; measure its layers on the way."""
     sample = even_or_odd(load_images(point.images), point.n_train, point.n_probe, generator)
-    network = convolutional(
-        sample.x.shape[1:], (point.channels,) * len(STRIDES), STRIDES, generator, hidden=(point.hidden,)
-    )
+    network = digit_network(sample.x.shape[1:], point, generator)
     scales = {FEATURE: point.feature_scale, LAZY: point.lazy_scale}
-    runs = [_measured(network, scale / point.channels**0.5, sample, point) for scale in scales.values()]
+    runs = [_measured(network, scale, sample, point) for scale in scales.values()]
     data = xr.concat(runs, "regime").assign_coords(
         regime=list(scales), layer=list(LAYERS), stage=range(len(LEVELS) + 2)
     )
@@ -88,18 +68,9 @@ def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
     return data
 
 
-def _measured(network: nn.Sequential, alpha: float, sample: EvenOrOdd, point: Point) -> xr.Dataset:
+def _measured(network: nn.Sequential, scale: float, sample: EvenOrOdd, point: Point) -> xr.Dataset:
     """Train in one regime and measure all layers at all stages."""
-    run = flow(
-        network,
-        sample.x,
-        sample.y,
-        alpha=alpha,
-        loss=MarginLoss("soft_hinge", 20.0),
-        loss_levels=LEVELS,
-        max_output_change=point.max_output_change,
-        max_gradient_change=point.max_gradient_change,
-    )
+    run = learned_digits(network, scale, sample.x, sample.y, point, loss_levels=LEVELS)
     stages = [_stage(snapshot, sample.x_test) for snapshot in run.snapshots]
     error = float((run.predict(sample.x_test) * sample.y_test <= 0).double().mean())
     return xr.concat(stages, "stage").assign(error=error)
@@ -229,115 +200,7 @@ LAST_LAYER = Claim(
 
 def figures(data: xr.Dataset) -> tuple[Figure, ...]:
     """Draw dimensions by depth and by training, and the plane of two principal components."""
-    return _depth_figure(data), _training_figure(data), _plane_figure(data)
-
-
-def _depth_figure(data: xr.Dataset) -> Figure:
-    stages = [f"mean loss {level:g}" for level in LEVELS]
-    names = ("before training", *stages, "all margins above 1")
-    choices = tuple(
-        Choice(
-            f"{regime} training",
-            Axis("dimension", "intrinsic dimension", range=(0.0, 1.1 * float(data["dimension"].max()))),
-            (
-                Lines(
-                    tuple(
-                        median_over_seeds(
-                            data["dimension"].sel(regime=regime).isel(stage=k), names[k], depth(k, len(names))
-                        )
-                        for k in range(len(names))
-                    )
-                ),
-            ),
-        )
-        for regime in (FEATURE, LAZY)
-    )
-    return Figure(
-        "depth",
-        "Dimension by depth",
-        Caption(
-            shows=f"Intrinsic dimension of each layer on test images, at stages of training. {SEEDS}",
-            look_for="Before training the dimension rises a little at first. Feature training lowers it early, the "
-            "more the later the layer, and gives a little back; lazy training leaves it.",
-            source="Ansuini, Laio, Macke, Zoccolan 2019",
-        ),
-        charts=(
-            Chart(
-                Axis("layer", "", "names", np.array(LAYERS)), choices, choice_name="Regime", starts=(0, 1), height=430
-            ),
-        ),
-    )
-
-
-def _training_figure(data: xr.Dataset) -> Figure:
-    stages = np.array(["start", *(f"{level:g}" for level in LEVELS), "end"])
-    styles: tuple[tuple[str, Style], ...] = ((FEATURE, "line"), (LAZY, "dashed"))
-    lines = [
-        median_over_seeds(data[name].sel(regime=regime), f"{label}, {regime}", category(k), style)
-        for k, (name, label) in enumerate((("first_share", "one component"), ("two_share", "two components")))
-        for regime, style in styles
-    ]
-    return Figure(
-        "line",
-        "The last hidden layer becomes a line",
-        Caption(
-            shows="Variance of the last hidden preactivations on test images along their first principal components, "
-            f"at stages of training by the mean loss. {SEEDS}",
-            look_for="In the feature regime one direction takes nearly all of it early; in the lazy regime (dashed) "
-            "nothing changes.",
-            source="Petrini 2020; Paccolat, Petrini, Geiger, Tyloo, Wyart 2021",
-        ),
-        charts=(
-            Chart(
-                Axis("stage", "mean loss", "names", stages),
-                (Choice("share", Axis("share", "share of the variance", range=(0.0, 1.02)), (Lines(tuple(lines)),)),),
-            ),
-        ),
-    )
-
-
-def _plane_figure(data: xr.Dataset) -> Figure:
-    first = data.isel(seed=0)
-    digits = first["digit"].values.astype(int)
-    groups = Groups("label", ("even", "odd"), digits % 2, tuple(f"digit {digit}" for digit in digits))
-    choices = []
-    for regime in (FEATURE, LAZY):
-        chosen = first.sel(regime=regime)
-        views = tuple(
-            Points(places, ("component 1", "component 2"))
-            for places in _turned(chosen["place"].transpose("stage", ...))
-        )
-        choices.append(Choice(f"{regime} training", Axis("component 2", "component 2"), views))
-    return Figure(
-        "plane",
-        "The last hidden layer in the plane of two components",
-        Caption(
-            shows=f"Preactivations of the last hidden layer for {SHOWN} test images of the first seed, along their two "
-            "principal components, in units of the largest. Stage 0 of the slider is the start, the last the end, and "
-            f"those between are mean losses of {', '.join(f'{level:g}' for level in LEVELS)}.",
-            look_for="In the feature regime both labels part along one line. In the lazy regime the cloud stays.",
-            source="Petrini 2020; Paccolat, Petrini, Geiger, Tyloo, Wyart 2021",
-        ),
-        charts=(
-            Chart(
-                Axis("component 1", "component 1"),
-                tuple(choices),
-                choice_name="Regime",
-                slider=Slider("stage", np.arange(len(LEVELS) + 2)),
-                groups=groups,
-                height=460,
-                starts=(0, 1),
-            ),
-        ),
-    )
-
-
-def _turned(places: xr.DataArray) -> np.ndarray:
-    """Return planes [stage, image, 2], each turned or mirrored to come closest to the one after it."""
-    turned = list(places.values)
-    for k in range(len(turned) - 2, -1, -1):
-        turned[k] = aligned(turned[k], turned[k + 1])
-    return np.array(turned)
+    return depth_figure(data, LEVELS), training_figure(data, LEVELS), plane_figure(data, LEVELS)
 
 
 EXPERIMENT = Experiment(

@@ -29,6 +29,7 @@ from torch import Tensor
 from learnscope import laboratory
 from learnscope.distributions.interfaces import stripe
 from learnscope.dynamics.shallow import Run, Stop, flow
+from learnscope.experiments.figures.stripe import size_figure, weights_figure
 from learnscope.laboratory import (
     Claim,
     Criterion,
@@ -38,25 +39,12 @@ from learnscope.laboratory import (
     at_least,
     at_most,
     between,
-    median_over_seeds,
     within,
 )
 from learnscope.laboratory.claims import Measure
-from learnscope.laboratory.exponents import exponent, local_exponents
+from learnscope.laboratory.exponents import exponent, geometric_mean
 from learnscope.networks.one_hidden_layer import OneHiddenLayer, one_hidden_layer
-from learnscope.report.chart import (
-    Axis,
-    Caption,
-    Chart,
-    Choice,
-    Figure,
-    Groups,
-    Lines,
-    Points,
-    Series,
-    Slider,
-    category,
-)
+from learnscope.report.chart import Figure
 
 trained = partial(flow, max_output_change=0.5, max_gradient_change=1e-2)  # finer steps give the same to some percent
 LAZY = 1e4  # α at which weights do not move
@@ -183,11 +171,6 @@ def spread(regime: str) -> Measure:
     return measure
 
 
-def geometric_mean(values: xr.DataArray, dim: str) -> xr.DataArray:
-    """Return exp of the mean logarithm along a dimension, NaN left out."""
-    return xr.ufuncs.exp(xr.ufuncs.log(values).mean(dim))
-
-
 def largest(regime: str) -> Measure:
     """Return the measure of λ at the first margin for the most examples."""
     return lambda data: data["first"].sel(regime=regime).isel(n_train=-1)
@@ -243,65 +226,7 @@ COMPRESSION = Claim(
 
 def figures(data: xr.Dataset) -> tuple[Figure, ...]:
     """Draw the weights and the compression through training, and the compression against the number of examples."""
-    return _weights_figure(data), _size_figure(data)
-
-
-def _weights_figure(data: xr.Dataset) -> Figure:
-    ended = data.isel(n_train=np.flatnonzero(np.isfinite(data["end"].isel(seed=0))))
-    lasting = np.isfinite(ended["compression_at"].transpose("time", ...).values).any((1, 2))
-    ended, times = ended.isel(time=lasting), TIMES[lasting]
-    chosen = ended.isel(seed=0, n_train=-1)
-    places = chosen["weight"].transpose("time", "neuron", "direction").values
-    drawn = np.isfinite(places[0, :, 0])
-    views = tuple(Points(moment[drawn], ("ω₁, along what tells", "ω₂, across it")) for moment in places)
-    signs = (chosen["output"].values[drawn] < 0).astype(int)
-    groups = Groups("β", ("β > 0", "β < 0"), signs, tuple(f"neuron {k}" for k in range(len(signs))))
-    lines = [
-        Series(f"p = {p}", geometric_mean(ended["compression_at"].sel(n_train=p), "seed").values, category(k))
-        for k, p in enumerate(ended["n_train"].values)
-    ]
-    caption = Caption(
-        f"Top: two of the weights of every neuron, over the root mean square of all, through training on "
-        f"p = {int(chosen['n_train'])} examples of one seed; β is the neuron's output at the end. Bottom: the "
-        "compression λ over time, in the geometric mean of the seeds that have not ended.",
-        "A round cloud becomes a line: few neurons grow by orders of magnitude, and they do so along ω₁.",
-        "Petrini 2020, animation of the stripe; Paccolat, Petrini, Geiger, Tyloo, Wyart 2021",
-    )
-    plane = Choice("weights", Axis("across", "ω₂"), views)
-    path = Choice("compression", Axis("compression", "compression λ", "log"), (Lines(tuple(lines)),))
-    charts = (
-        Chart(Axis("along", "ω₁"), (plane,), slider=Slider("time", times), groups=groups, height=460),
-        Chart(Axis("time", "time", "log", times), (path,), height=320),
-    )
-    return Figure("weights", "Weights turn towards the direction that tells", caption, charts)
-
-
-def _size_figure(data: xr.Dataset) -> Figure:
-    sizes, first = data["n_train"].values, data["first"]
-    names = {"feature": "feature, first margin", "lazy": "lazy", "random labels": "feature, random labels"}
-    lines = [
-        median_over_seeds(first.sel(regime=regime), name, category(k)) for k, (regime, name) in enumerate(names.items())
-    ]
-    end = Series("feature, end", geometric_mean(data["end"], "seed").values, category(3))
-    root = Series("√p", lines[0].y[-1] * np.sqrt(sizes / sizes[-1]), category(0), style="dashed")
-    growth = local_exponents(geometric_mean(first.sel(regime="feature"), "seed"), "n_train")
-    local = (
-        Series("feature, first margin", growth.values, category(0)),
-        Series("1/2", np.full(len(growth), 0.5), category(0), style="dashed"),
-    )
-    caption = Caption(
-        "Compression λ against the number of examples, and local exponents of its geometric mean. " + laboratory.SEEDS,
-        "λ grows as √p where there is something to learn in the regime of features, and nowhere else. Few examples "
-        "give a steeper growth, since λ starts from 1.",
-        "Paccolat, Petrini, Geiger, Tyloo, Wyart 2021",
-    )
-    values = Choice("compression", Axis("compression", "compression λ", "log"), (Lines((*lines, end, root)),))
-    slopes = Choice("exponent", Axis("exponent", "local exponent of λ"), (Lines(local),))
-    charts = (
-        Chart(Axis("n_train", "examples p", "log", sizes), (values,), "Compression"),
-        Chart(Axis("n_train", "examples p", "log", growth["n_train"].values), (slopes,), "Local exponents"),
-    )
-    return Figure("sizes", "Compression grows as the root of the examples", caption, charts)
+    return weights_figure(data, TIMES), size_figure(data)
 
 
 EXPERIMENT = Experiment(

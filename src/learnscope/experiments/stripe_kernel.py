@@ -6,15 +6,13 @@ directions, so after training its eigenvectors are of two kinds:
 
     φ(x₁)   and   φ(x₁) u·x_⊥,   the second in multiplets of d − 1.
 
-On n examples that were not trained on, with K φ_r = λ_r φ_r and ⟨φ_r, φ_r⟩ = n, this measures the share of the label
-ω_r² = ⟨φ_r, y⟩² / n², the information I(φ_r; y), and the alignment ⟨K, y yᵀ⟩ / (‖K‖ n) of the centred kernel. The
-classifier of maximal margin with the kernel after training does nearly as well as the network; and so does the kernel
-before training on data stretched by hand, x_⊥ / λ(t*), with λ where a tenth of the examples has reached its margin.
-
-The slides write ω_r² without the square on ⟨φ_r, y⟩; with it, the shares sum to 1.
+On examples that were not trained on, this measures what the kernel knows of the label (``shared/kernel_knowledge.py``).
+The classifier of maximal margin with the kernel after training does nearly as well as the network; and so does the
+kernel before training on data stretched by hand, x_⊥ / λ(t*), with λ where a tenth of the examples has reached its
+margin.
 
 Source: J. Paccolat, L. Petrini, M. Geiger, K. Tyloo, M. Wyart (2021), Geometric compression of invariant manifolds in
-neural networks; N. Cristianini et al. (2002) and C. Cortes et al. (2012) for the alignment.
+neural networks.
 """
 
 from __future__ import annotations
@@ -28,17 +26,16 @@ from torch import Tensor
 from learnscope import laboratory
 from learnscope.distributions.interfaces import stripe
 from learnscope.dynamics.shallow import Stop
+from learnscope.experiments.shared.kernel_knowledge import COMPONENTS, alignment_claim, classifier_claim, knowledge
 from learnscope.experiments.stripe import compression, trained
 from learnscope.kernels.hard_margin import Kernel, hard_margin
 from learnscope.kernels.one_hidden_layer import limit_kernels, tangent_kernels
-from learnscope.laboratory import SEEDS, Claim, Criterion, Experiment, Grid, Point, at_least, at_most, median_over_seeds
+from learnscope.laboratory import SEEDS, Claim, Criterion, Experiment, Grid, Point, at_least, medians
 from learnscope.laboratory.claims import Measure
 from learnscope.networks.one_hidden_layer import OneHiddenLayer, one_hidden_layer
-from learnscope.observables.alignment import alignment
-from learnscope.observables.label_components import component_information, label_components
-from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Groups, Lines, Points, category
+from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Groups, Points
 
-COMPONENTS, PATTERNS = 10, 12  # leading components whose label and whose pattern are measured
+PATTERNS = 12  # leading components whose pattern is measured
 BINS = 25  # of x₁, in which a function of it is taken to be constant
 LAZY = 1e3  # α of lazy training
 FITTED = 0.1  # share of examples at their margin at t*
@@ -78,23 +75,23 @@ def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
         "lazy": tangent_kernel_of(lazy.network),
         "stretched": stretched_kernel(stretch),
     }
-    measured = [knowledge(kernels[name](probe.x, None), probe.y) for name in KERNELS]
-    patterns = [two_kinds(each["components"][:, :PATTERNS], probe.x) for each in measured]
+    measured = [knowledge(kernels[name](probe.x, None), probe.y, PATTERNS) for name in KERNELS]
+    patterns = [two_kinds(each.components, probe.x) for each in measured]
     errors = {name: hard_margin(kernels[name], x, y).error(*test) for name in KERNELS}
     errors["network"] = float((feature.predict(test.x) * test.y <= 0).double().mean())
     lines = [first_share(network.preactivations(probe.x)) for network in (start, feature.network)]
     return xr.Dataset(
         {
-            "alignment": ("kernel", [each["alignment"] for each in measured]),
-            "share": (("kernel", "rank"), torch.stack([each["shares"] for each in measured])),
-            "information": (("kernel", "rank"), torch.stack([each["information"] for each in measured])),
+            "alignment": ("kernel", [each.alignment for each in measured]),
+            "share": (("kernel", "rank"), torch.stack([each.shares for each in measured])),
+            "information": (("kernel", "rank"), torch.stack([each.information for each in measured])),
             "pattern": (("kernel", "place", "kind"), torch.stack(patterns)),
             "error": ("learner", list(errors.values())),
             "line": ("moment", lines),
             "shown": (("example", "direction"), probe.x[:SHOWN, :2]),
             "component": (
                 ("kernel", "example", "place"),
-                torch.stack([each["components"][:SHOWN, :PATTERNS] for each in measured]).float(),
+                torch.stack([each.components[:SHOWN] for each in measured]).float(),
             ),
             "stretch": stretch,
         },
@@ -120,17 +117,6 @@ def stretched_kernel(stretch: float) -> Kernel:
         return torch.cat([x[:, :1], x[:, 1:] / stretch], dim=1)
 
     return lambda x1, x2: limit_kernels(stretched(x1), None if x2 is None else stretched(x2)).total
-
-
-def knowledge(kernel: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Return the alignment of the centred kernel, and shares of the label and information of its leading components."""
-    found = label_components(kernel, y, max(COMPONENTS, PATTERNS))
-    return {
-        "alignment": alignment(kernel, y, centred=True),
-        "shares": found.shares[:COMPONENTS],
-        "information": component_information(found.components[:, :COMPONENTS], y).value,
-        "components": found.components,
-    }
 
 
 def two_kinds(components: Tensor, x: Tensor) -> Tensor:
@@ -175,36 +161,6 @@ def explained(kernel: str) -> Measure:
     return lambda data: last(data)["pattern"].sel(kernel=kernel).max("kind").mean("place")
 
 
-def aligned(kernel: str) -> Measure:
-    """Return the measure of the alignment of a kernel over that before training."""
-    return lambda data: last(data)["alignment"].sel(kernel=kernel) / last(data)["alignment"].sel(kernel="before")
-
-
-def gathered(kernel: str) -> Measure:
-    """Return the measure of how much more of the label the leading components hold than before training."""
-
-    def measure(data: xr.Dataset) -> xr.DataArray:
-        shares = last(data)["share"].sum("rank")
-        return shares.sel(kernel=kernel) - shares.sel(kernel="before")
-
-    return measure
-
-
-def informed(kernel: str) -> Measure:
-    """Return the measure of the most that one of the leading components knows of the label, in bits."""
-    return lambda data: last(data)["information"].sel(kernel=kernel).max("rank")
-
-
-def error_ratio(learner: str, other: str) -> Measure:
-    """Return the measure of one mean test error over another, over all seeds."""
-
-    def measure(data: xr.Dataset) -> xr.DataArray:
-        mean = last(data)["error"].mean("seed")
-        return mean.sel(learner=learner, drop=True) / mean.sel(learner=other, drop=True)
-
-    return measure
-
-
 EIGENVECTORS = Claim(
     name="stripe-ntk-eigvecs",
     statement="After compression the eigenvectors of the tangent kernel are of two kinds, φ(x₁) and φ(x₁) u·x_⊥.",
@@ -219,68 +175,6 @@ EIGENVECTORS = Claim(
             "100 regressors on 1,000 examples explain a tenth of anything",
             control=explained("before"),
             control_name="the kernel before training",
-        ),
-    ),
-)
-ALIGNMENT = Claim(
-    name="kernel-alignment",
-    statement="Learning features aligns the tangent kernel with the labels; its leading eigenvectors carry the label.",
-    source="Paccolat, Petrini, Geiger, Tyloo, Wyart 2021; Petrini 2020, slides on kernel PCA",
-    criteria=(
-        Criterion(
-            name="alignment of the centred kernel after training over that before",
-            predicted=3.0,
-            measured=aligned("after"),
-            band=at_least(2.0),
-            reason="the prediction is that it grows; a factor of 2 is far beyond the scatter of a few percent",
-            control=aligned("lazy"),
-            control_name="lazy training",
-        ),
-        Criterion(
-            name=f"gain of the label's share in {COMPONENTS} components",
-            predicted=0.2,
-            measured=gathered("after"),
-            band=at_least(0.15),
-            reason="it is 0.32 before, and functions of x₁ alone hold nearly all of the label; scatter 0.03",
-            control=gathered("lazy"),
-            control_name="lazy training",
-        ),
-        Criterion(
-            name="most bits that one component has of the label",
-            predicted=1.0,
-            measured=informed("after"),
-            band=at_least(0.8),
-            reason="a function of x₁ that is not monotonous knows all but what lies near the interface",
-            control=informed("before"),
-            control_name="the kernel before training",
-        ),
-    ),
-    correction="The slides write ω_r² = ⟨φ_r, y⟩ / n²; the shares sum to 1 with a square on the product.",
-)
-CLASSIFIER = Claim(
-    name="final-ntk-svc",
-    statement="A support-vector classifier with the tangent kernel after training does about as well as the network.",
-    source="Paccolat, Petrini, Geiger, Tyloo, Wyart 2021, abstract",
-    criteria=(
-        Criterion(
-            name="test error with the kernel after training over that before",
-            predicted=0.3,
-            measured=error_ratio("after", "before"),
-            band=at_most(0.5),
-            reason="the network's own gain is a factor of 3 at these sizes; sampling a tenth",
-            control=error_ratio("lazy", "before"),
-            control_name="the kernel after lazy training",
-            pooled=True,
-        ),
-        Criterion(
-            name="test error with the kernel after training over that of the network",
-            predicted=1.0,
-            measured=error_ratio("after", "network"),
-            band=at_most(2.0),
-            reason="as good as the network, within the factor that finite width and few examples leave",
-            control=error_ratio("before", "network"),
-            control_name="the kernel before training",
-            pooled=True,
         ),
     ),
 )
@@ -330,13 +224,11 @@ def _eigenvector_figure(data: xr.Dataset) -> Figure:
 
 def _component_figure(data: xr.Dataset) -> Figure:
     quantities = {"share": "share of the label ω²", "information": "information on the label, bits"}
-    choices = []
-    for quantity, title in quantities.items():
-        lines = [
-            median_over_seeds(last(data)[quantity].sel(kernel=kernel), NAMES[kernel], category(k))
-            for k, kernel in enumerate(KERNELS)
-        ]
-        choices.append(Choice(title, Axis(quantity, title), (Lines(tuple(lines)),)))
+    names = {kernel: NAMES[kernel] for kernel in KERNELS}
+    choices = [
+        Choice(title, Axis(quantity, title), (medians(last(data)[quantity], "kernel", names),))
+        for quantity, title in quantities.items()
+    ]
     caption = Caption(
         f"Share of the label, and information on it, of each of the leading components. {SEEDS}",
         "After training two or three components know nearly everything; lazy training changes nothing, and stretching "
@@ -348,16 +240,12 @@ def _component_figure(data: xr.Dataset) -> Figure:
 
 
 def _error_figure(data: xr.Dataset) -> Figure:
-    lines = [
-        median_over_seeds(data["error"].sel(learner=learner), name, category(k))
-        for k, (learner, name) in enumerate(NAMES.items())
-    ]
     caption = Caption(
         f"Test errors of the network, and of classifiers of maximal margin with four kernels. {SEEDS}",
         "With the kernel after training, kernel learning comes near the network; stretched data do nearly the same.",
         "Paccolat, Petrini, Geiger, Tyloo, Wyart 2021",
     )
-    choice = Choice("error", Axis("error", "test error", "log"), (Lines(tuple(lines)),))
+    choice = Choice("error", Axis("error", "test error", "log"), (medians(data["error"], "learner", NAMES),))
     chart = Chart(Axis("n_train", "examples p", "log", data["n_train"].values), (choice,))
     return Figure("errors", "The kernel after training learns like the network", caption, (chart,))
 
@@ -369,7 +257,7 @@ EXPERIMENT = Experiment(
     "manifolds in neural networks, arXiv:2007.11471",
     settings=Settings,
     simulate=simulate,
-    claims=(EIGENVECTORS, ALIGNMENT, CLASSIFIER, LINE),
+    claims=(EIGENVECTORS, alignment_claim(last), classifier_claim(last), LINE),
     figures=figures,
     paper={
         "dim": 10,

@@ -44,8 +44,9 @@ class HardMargin:
         held = self.x[self.support]
         found = []
         for some in x.split(max(1, CHUNK // len(self.x))):
-            cross = some.new_zeros(len(some), len(self.x))  # what does not hold the margin has weight zero
-            cross[:, self.support] = self.kernel(some, held)
+            known = self.kernel(some, held)
+            cross = known.new_zeros(len(some), len(self.x))  # what does not hold the margin has weight zero
+            cross[:, self.support] = known
             found.append(self.machine.predict(cross))
         return torch.cat(found)
 

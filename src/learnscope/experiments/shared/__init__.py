@@ -1,0 +1,1 @@
+"""What several experiments train, measure and claim."""
