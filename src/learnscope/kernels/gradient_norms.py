@@ -52,19 +52,19 @@ def _squares(held: Held) -> Tensor:
         return held.flatten(1).square().sum(1)
     if held.vocabulary or not _by_positions(held):
         return formed(held).square().sum((1, 2))
-    inputs = torch.einsum("ngta,ngsa->ngts", held.inputs, held.inputs)
+    seen = held.dense_inputs()
+    inputs = torch.einsum("ngta,ngsa->ngts", seen, seen)
     gradients = torch.einsum("nkgtb,nkgsb->ngts", held.gradients, held.gradients)
     return (inputs * gradients).sum((1, 2, 3))
 
 
 def _by_positions(factors: Factors) -> bool:
-    _, groups, positions, a = factors.inputs.shape
-    k, b = factors.gradients.shape[1], factors.gradients.shape[-1]
+    k, _, positions, a, b = factors.sizes
     return positions * (a + k * b) <= k * a * b
 
 
 def _temporary(factors: Factors) -> int:
     """Return how many numbers the way through a layer holds at once for one example."""
-    _, groups, positions, a = factors.inputs.shape
-    k, b = factors.gradients.shape[1], factors.gradients.shape[-1]
-    return 3 * groups * positions**2 if _by_positions(factors) else 2 * groups * k * a * b
+    k, groups, positions, a, b = factors.sizes
+    seen = groups * positions * a if factors.window is not None else 0
+    return seen + (3 * groups * positions**2 if _by_positions(factors) else 2 * groups * k * a * b)

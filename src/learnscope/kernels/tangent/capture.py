@@ -183,7 +183,7 @@ def _combined(factors: Factors, weights: Tensor) -> Tensor:
     """Return the gradient Σ_nk w_nk J_nk of all weights, [groups, b, a]."""
     gradients = torch.einsum("nk,nkgtb->ngtb", weights, factors.gradients)
     if not factors.vocabulary:
-        return torch.einsum("ngta,ngtb->gba", factors.inputs, gradients)
+        return torch.einsum("ngta,ngtb->gba", factors.dense_inputs(), gradients)
     rows = gradients.new_zeros(factors.vocabulary + 1, gradients.shape[-1])
     rows.index_add_(0, factors.inputs.flatten() + 1, gradients.flatten(0, 2))  # what stands for nothing comes first
     return rows[1:][None]  # an embedding's weights are [a, b]

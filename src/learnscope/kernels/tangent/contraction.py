@@ -21,6 +21,7 @@ STRIPS = 8  # in which the upper triangle is computed, with 1/16 to spare
 LEAST_ROWS = 128  # of a strip, for products of matrices to be quick
 BATCHED = 3  # time of a multiplication in a batch of small matrices, in those of large ones
 PASS = 8  # time of reading and writing a number, in multiplications
+CACHED = 2**22  # numbers of a temporary that is passed over several times
 
 
 def add_kernel(
@@ -44,9 +45,9 @@ def add_kernel(
     elif way == "jacobian":
         _add_formed(target, first, second, scratch, trace=trace, triangular=triangular)
     elif first.sizes[2] == second.sizes[2] == 1:
-        _add_layerwise(target, first, second, scratch, trace=trace, triangular=triangular)
+        _add_layerwise(target, first, second, min(scratch, CACHED), trace=trace, triangular=triangular)
     else:
-        _add_positions(target, first, second, scratch, trace=trace, triangular=triangular)
+        _add_positions(target, first, second, min(scratch, CACHED), trace=trace, triangular=triangular)
 
 
 def examples_of(held: Held) -> int:
@@ -54,14 +55,18 @@ def examples_of(held: Held) -> int:
     return len(held.inputs if isinstance(held, Factors) else held)
 
 
-def formed(factors: Factors, groups: slice = slice(None), channels: slice = slice(None)) -> Tensor:
-    """Return the Jacobian J = Σ_t G_t ⊗ X_t of some of the weights, [n, k, parameters]."""
-    gradients = factors.gradients[:, :, groups, :, channels]
-    inputs = factors.dense_inputs(groups)
-    n, k, g, t, b = gradients.shape
-    left = gradients.permute(0, 2, 1, 4, 3).reshape(n * g, k * b, t)
-    found = torch.bmm(left, inputs.reshape(n * g, t, -1))
+def formed(factors: Factors, groups: slice = slice(None), units: slice = slice(None)) -> Tensor:
+    """Return the Jacobian J = Σ_t G_t ⊗ X_t of some groups of weights on some units of inputs, [n, k, parameters]."""
+    gradients = factors.gradients[:, :, groups]
+    inputs = factors.dense_inputs(groups, units)
+    n, k, g, t, _ = gradients.shape
+    found = torch.bmm(_positions_last(gradients), inputs.reshape(n * g, t, -1))
     return found.reshape(n, g, k, -1).transpose(1, 2).flatten(2)
+
+
+def _positions_last(gradients: Tensor) -> Tensor:
+    """Return gradients [n, k, g, t, b] as [n g, k b, t], a view if they lie so."""
+    return gradients.permute(0, 2, 1, 4, 3).flatten(2, 3).flatten(0, 1)
 
 
 def add_transposed(matrix: Tensor) -> None:
@@ -89,16 +94,16 @@ def cheapest(factors: Factors, n: int, *, trace: bool) -> Way:
 
 def smaller_formed(factors: Factors) -> bool:
     """Return whether the Jacobian is to be kept: unless it takes far more memory than the factors."""
-    k, g, t, a, b = factors.sizes
-    return k * a * b <= 4 * t * ((1 if factors.vocabulary else a) + k * b)
+    k, g, _, a, b = factors.sizes
+    return k * g * a * b <= 4 * (factors.inputs[0].numel() + factors.gradients[0].numel())
 
 
 def least_scratch(factors: Factors, way: Way, *, trace: bool) -> int:
     """Return how many numbers the work on one pair of examples holds at least."""
-    k, _, t, a, b = factors.sizes
+    k, _, t, *_ = factors.sizes
     if way == "jacobian":
-        return 2 * k * a + (2 * t * a if factors.vocabulary else 0)
-    return k * k if t == 1 else _pair(factors, trace=trace)
+        return 2 * sum(_forming(factors))
+    return k * k if t == 1 else sum(_meeting(factors, trace=trace))
 
 
 def strips(rows: int, least: int) -> Iterator[tuple[int, int]]:
@@ -125,15 +130,24 @@ def _add_formed(
     target: Tensor, first: Factors, second: Factors, scratch: int, *, trace: bool, triangular: bool
 ) -> None:
     """Form the Jacobians of a few weights at a time, and multiply them."""
-    k, g, _, a, b = first.sizes
-    channel = (len(first.inputs) + (0 if triangular else len(second.inputs))) * k * a
-    groups, channels = max(1, scratch // (channel * b)), min(b, max(1, scratch // channel))
+    (units, _), g = first.units, first.sizes[1]
+    n = len(first.inputs) + (0 if triangular else len(second.inputs))
+    copied, unit = (n * each for each in _forming(first))
+    groups, some = max(1, scratch // (copied + units * unit)), min(units, max(1, (scratch - copied) // unit))
     for i in range(0, g, groups):
-        for j in range(0, b, channels):
-            some = slice(i, i + groups), slice(j, j + channels)
-            left = _rows(formed(first, *some), trace=trace)
-            right = left if triangular else _rows(formed(second, *some), trace=trace)
+        for j in range(0, units, some):
+            part = slice(i, i + groups), slice(j, j + some)
+            left = _rows(formed(first, *part), trace=trace)
+            right = left if triangular else _rows(formed(second, *part), trace=trace)
             _add_product(target, left, right, triangular)
+            del left, right
+
+
+def _forming(factors: Factors) -> tuple[int, int]:
+    """Return how many numbers an example takes to form a group's Jacobian: once, and for each unit of inputs."""
+    k, _, t, _, b = factors.sizes
+    one = factors.gradients[:1]
+    return 0 if _positions_last(one).data_ptr() == one.data_ptr() else k * b * t, factors.units[1] * (k * b + t)
 
 
 def _add_layerwise(
@@ -161,9 +175,9 @@ def _add_positions(
     """Add the sum over pairs of positions of (X_t · X'_s)(G_t · G'_s), a few pairs of examples at a time."""
     k, groups, *_ = first.sizes
     n, m, r = len(first.inputs), len(second.inputs), 1 if trace else k
-    each = _pair(first, trace=trace)
-    rows = max(1, min(n, int((scratch / each) ** 0.5)))
-    columns = max(1, scratch // (rows * each))
+    pair, both = _meeting(first, trace=trace)
+    rows = max(1, min(n, int(((both**2 / 4 + pair * scratch) ** 0.5 - both / 2) / pair)))
+    columns = max(1, (scratch - rows * both // 2) // (rows * pair + both // 2))
     contract = _summed if trace else _paired
     for g in range(groups):
         for i in range(0, n, rows):
@@ -173,10 +187,11 @@ def _add_positions(
                 part += contract(ours, theirs, g)
 
 
-def _pair(factors: Factors, *, trace: bool) -> int:
-    """Return how many numbers the positions of a pair of examples take."""
-    k, _, t, _, b = factors.sizes
-    return 2 * t * t if trace else t * t + 2 * t * k * b
+def _meeting(factors: Factors, *, trace: bool) -> tuple[int, int]:
+    """Return how many numbers the positions of a pair of examples take, and both examples by themselves."""
+    k, _, t, a, b = factors.sizes
+    pair = 2 * t * t if trace else t * t + 2 * t * k * b
+    return pair, 2 * t * ((a if factors.window is not None else 0) + k * b)
 
 
 def _summed(first: Factors, second: Factors, g: int) -> Tensor:
@@ -200,7 +215,8 @@ def _paired(first: Factors, second: Factors, g: int) -> Tensor:
 
 def _met(first: Factors, second: Factors, g: int) -> Tensor:
     """Return the products X_t · X'_s of one group, [n t, m s]."""
-    left, right = (each.inputs[:, g].flatten(0, 1) for each in (first, second))
     if not first.vocabulary:
+        left, right = (each.dense_inputs(slice(g, g + 1)).flatten(0, 2) for each in (first, second))
         return left @ right.mT
+    left, right = (each.inputs[:, g].flatten(0, 1) for each in (first, second))
     return ((left == right.mT) & (left >= 0)).to(first.gradients.dtype)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from learnscope.errors import InputError
 from learnscope.kernels.tangent.contraction import add_kernel, add_transposed, examples_of
-from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, make_plan
+from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, Sizes, make_plan
 from learnscope.kernels.tangent.precision import inputs_in, model_in, undisturbed, warn_if_not_finite, working_dtype
 from learnscope.kernels.tangent.selection import Outputs, Readout, Selected, refuse_coupled
 
@@ -137,16 +137,21 @@ class TangentKernel:
 def _computed(plan: Plan, x1: Tensor, x2: Tensor | None, by_layer: bool, budget: int) -> Tensor | dict[str, Tensor]:
     """Add the kernel up block by block: each block of rows is kept while columns pass by."""
     kernel = _Kernel(plan, len(x1), len(x1 if x2 is None else x2), by_layer)
-    sizes = plan.sizes(*kernel.counts, budget)
-    for i in range(0, len(x1), sizes.rows):
-        rows = plan.block(x1[i : i + sizes.rows], sizes.piece)
-        if x2 is None:
-            kernel.add(rows, rows, i, i, sizes.scratch, triangular=True)
-        others, start = (x1, i + sizes.rows) if x2 is None else (x2, 0)
-        for j in range(start, len(others), sizes.columns):
-            columns = plan.block(others[j : j + sizes.columns], sizes.piece)
-            kernel.add(rows, columns, i, j, sizes.scratch)
+    for turn in plan.turns(*kernel.counts, budget, symmetric=x2 is None):
+        some = plan.only(turn.parts)
+        for i in range(0, len(x1), turn.sizes.rows):
+            _add_rows(kernel, some, turn.sizes, x1, x2, i)
     return kernel.result(symmetric=x2 is None)
+
+
+def _add_rows(kernel: _Kernel, plan: Plan, sizes: Sizes, x1: Tensor, x2: Tensor | None, i: int) -> None:
+    """Add what the rows that begin at example i contribute; no two blocks of columns are held at once."""
+    rows = plan.block(x1[i : i + sizes.rows], sizes.piece)
+    if x2 is None:
+        kernel.add(rows, rows, i, i, sizes.scratch, triangular=True)
+    others, start = (x1, i + sizes.rows) if x2 is None else (x2, 0)
+    for j in range(start, len(others), sizes.columns):
+        kernel.add(rows, plan.block(others[j : j + sizes.columns], sizes.piece), i, j, sizes.scratch)
 
 
 class _Kernel:

@@ -7,6 +7,7 @@ input that is always one; the inputs of an embedding are rows of the identity, k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,32 +16,81 @@ from torch import Tensor, nn
 from torch.nn.functional import group_norm, layer_norm, pad
 
 
+class Window(NamedTuple):
+    """What a convolution sees at each position, taken from its inputs only when it is needed: it is many times larger.
+
+    Attributes:
+        module: the convolution.
+        weight: whether the weights are in the kernel.
+        bias: whether the bias is, for which a one is seen at each position.
+    """
+
+    module: nn.Conv1d | nn.Conv2d | nn.Conv3d
+    weight: bool
+    bias: bool
+
+    @property
+    def taps(self) -> int:
+        """Positions of the filter."""
+        return math.prod(self.module.kernel_size) if self.weight else 0
+
+    @property
+    def channels(self) -> int:
+        """Input channels of a group that it looks at."""
+        return self.module.in_channels // self.module.groups if self.weight else 0
+
+    def seen(self, x: Tensor, positions: int, groups: slice, units: slice) -> Tensor:
+        """Return what some groups see of some channels, and last of the one for the bias: [n, groups, positions, a]."""
+        begin, stop, _ = units.indices(self.channels + self.bias)
+        x = x.unflatten(1, (self.module.groups, -1))[:, groups]
+        channels = x[:, :, begin : min(stop, self.channels)]
+        a = channels.shape[2] * self.taps
+        found = x.new_ones(*x.shape[:2], a + (stop > self.channels), positions)
+        if a:
+            patches = windows(self.module, channels)
+            found[:, :, :a].view(patches.shape).copy_(patches)
+        return found.transpose(2, 3)
+
+
 class Factors(NamedTuple):
     """Inputs [n, groups, positions, a] and output gradients [n, k, groups, positions, b] of one module.
 
     With a vocabulary, inputs are tokens [n, 1, positions, 1] that stand for rows of the identity of that size; those
-    below zero stand for nothing.
+    below zero stand for nothing. With a window, they are the inputs of a convolution, [n, channels, ...].
     """
 
     inputs: Tensor
     gradients: Tensor
     vocabulary: int = 0
+    window: Window | None = None
 
     @property
     def sizes(self) -> tuple[int, int, int, int, int]:
         """Scalars k, groups g, positions t, and the sides a, b of a group's weights."""
         k, g, t, b = self.gradients.shape[1:]
+        if self.window is not None:
+            return k, g, t, self.window.channels * self.window.taps + self.window.bias, b
         return k, g, t, self.vocabulary or self.inputs.shape[-1], b
+
+    @property
+    def units(self) -> tuple[int, int]:
+        """How many parts the inputs are taken in, and their size: what a filter sees of a channel is one."""
+        if self.window is not None:
+            return self.window.channels + self.window.bias, max(1, self.window.taps)
+        return self.sizes[3], 1
 
     def of(self, examples: slice) -> Factors:
         """Return the factors of some of the examples."""
-        return Factors(self.inputs[examples], self.gradients[examples], self.vocabulary)
+        return self._replace(inputs=self.inputs[examples], gradients=self.gradients[examples])
 
-    def dense_inputs(self, groups: slice) -> Tensor:
-        """Return the inputs of some groups as numbers, [n, groups, positions, a]."""
+    def dense_inputs(self, groups: slice = slice(None), units: slice = slice(None)) -> Tensor:
+        """Return the inputs of some groups as numbers, [n, groups, positions, a]; or of them some units."""
+        if self.window is not None:
+            return self.window.seen(self.inputs, self.gradients.shape[3], groups, units)
         if not self.vocabulary:
-            return self.inputs[:, groups]
-        return (self.inputs == torch.arange(self.vocabulary, device=self.inputs.device)).to(self.gradients.dtype)
+            return self.inputs[:, groups, :, units]
+        tokens = torch.arange(self.vocabulary, device=self.inputs.device)[units]
+        return (self.inputs == tokens).to(self.gradients.dtype)
 
 
 Build = Callable[..., Factors]
@@ -75,27 +125,25 @@ def _convolution(
     module: nn.Conv1d | nn.Conv2d | nn.Conv3d, names: frozenset[str], x: Tensor, gradients: Tensor
 ) -> Factors:
     n, k, groups = *gradients.shape[:2], module.groups
-    seen = windows(module, x).unflatten(1, (groups, -1))  # [n, groups, channels, *taps, *positions]
-    split = 3 + len(module.kernel_size)
-    a, positions = seen.shape[2:split].numel() if "weight" in names else 0, seen.shape[split:].numel()
-    inputs = x.new_ones(n, groups, a + ("bias" in names), positions)
-    if a:
-        inputs[:, :, :a].view(seen.shape).copy_(seen)
-    shaped = gradients.reshape(n, k, groups, module.out_channels // groups, positions)
-    return Factors(inputs.transpose(2, 3), shaped.transpose(3, 4))
+    shaped = gradients.reshape(n, k, groups, module.out_channels // groups, -1).transpose(3, 4)
+    window = Window(module, "weight" in names, "bias" in names)
+    if shaped.shape[3] == 1:
+        return Factors(window.seen(x, 1, slice(None), slice(None)), shaped)
+    return Factors(x, shaped, window=window)
 
 
 def windows(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
-    """Return a view of what each tap of the filter sees at each position, [n, channels, *taps, *positions]."""
+    """Return a view of what each tap of the filter sees, [..., channels, *spatial] to [..., *taps, *positions]."""
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    margins = list(module._reversed_padding_repeated_twice)
-    x = pad(x, margins, mode=mode) if any(margins) else x
-    dims = len(module.kernel_size)
+    margins, dims = list(module._reversed_padding_repeated_twice), len(module.kernel_size)
+    if any(margins):
+        x = pad(x.flatten(0, -dims - 2), margins, mode=mode).unflatten(0, x.shape[: -dims - 1])
+    lead = x.ndim - dims
     for dim, (size, step, spread) in enumerate(
-        zip(module.kernel_size, module.stride, module.dilation, strict=True), start=2
+        zip(module.kernel_size, module.stride, module.dilation, strict=True), start=lead
     ):
         x = x.unfold(dim, spread * (size - 1) + 1, step)[..., ::spread]
-    return x.permute(0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims))
+    return x.permute(*range(lead), *range(lead + dims, lead + 2 * dims), *range(lead, lead + dims))
 
 
 def _layer_norm(module: nn.LayerNorm, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor, nn
 
 from learnscope.errors import BudgetError, InputError
-from learnscope.kernels.tangent.capture import Structured, candidates, factors_of, proven
+from learnscope.kernels.tangent.capture import Proof, Structured, candidates, factors_of, proven
 from learnscope.kernels.tangent.contraction import Held, Way, cheapest, formed, least_scratch, smaller_formed
 from learnscope.kernels.tangent.functional import jacobians
 from learnscope.kernels.tangent.layers import Factors
@@ -24,9 +25,9 @@ from learnscope.kernels.tangent.selection import (
 Method = Literal["auto", "layerwise", "jacobian", "positions", "functional"]
 METHODS = ("auto", "layerwise", "jacobian", "positions", "functional")
 MANY = 512  # examples beyond which no other way becomes the cheapest
-SCRATCH = 2**24  # bytes of one temporary: what caches hold
-PIECE = 2**26  # bytes of what is differentiated at once
-PARAMETER = "\0"  # before the name of a parameter, so that it cannot be that of a layer
+SCRATCH = 2**28  # bytes of the temporaries of a contraction
+PIECE, FEW = 2**26, 8  # bytes of what is differentiated at once; and examples, where these take more
+PARAMETER = "\0"  # before the name of a parameter, so that it cannot be that of a layer; alone: all of these
 
 Block = dict[str, Held]  # what the kernel needs of some examples
 
@@ -49,6 +50,33 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What a layer takes for each example; or all parameters that go through ``torch.func``, together.
+
+    Attributes:
+        held: bytes that a block keeps.
+        working: bytes that differentiating takes, beyond what the network saves.
+        scratch: numbers that the contraction takes at least, for a pair.
+        passed: multiplications of a forward pass.
+        formed: multiplications that form the Jacobian whenever two blocks meet.
+    """
+
+    held: int
+    working: int
+    scratch: int
+    passed: int
+    formed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Layers whose kernels are added up together, with how many examples at once; the others have their own turns."""
+
+    parts: tuple[str, ...]
+    sizes: Sizes
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """How the kernel of a network is computed.
 
@@ -60,9 +88,8 @@ class Plan:
         ways: how each of them is contracted.
         early: those whose Jacobians are formed at once, and kept instead of the factors.
         scalars: number of scalars of an example.
-        held: bytes that a block keeps for an example.
-        working: bytes that differentiating an example takes.
-        least_scratch: numbers that the contraction of any layer takes for a pair of examples.
+        saved: bytes that a forward pass keeps of an example.
+        parts: what layers take, in order.
     """
 
     model: nn.Module
@@ -72,9 +99,23 @@ class Plan:
     ways: dict[str, Way]
     early: frozenset[str]
     scalars: int
-    held: int
-    working: int
-    least_scratch: int
+    saved: int
+    parts: Mapping[str, Part]
+
+    @property
+    def held(self) -> int:
+        """Bytes that a block of all layers keeps for an example."""
+        return sum(part.held for part in self.parts.values())
+
+    @property
+    def working(self) -> int:
+        """Bytes that differentiating an example takes."""
+        return self.saved + sum(part.working for part in self.parts.values())
+
+    @property
+    def least_scratch(self) -> int:
+        """Numbers that the contraction of any layer takes for a pair of examples."""
+        return max((part.scratch for part in self.parts.values()), default=0)
 
     @property
     def rest(self) -> list[str]:
@@ -105,8 +146,46 @@ class Plan:
                 _copy(part, whole[name], start)
         return whole
 
+    def only(self, names: Sequence[str]) -> Plan:
+        """Return the plan for some of the parts, as if the parameters of the others were not in the kernel."""
+        if len(names) == len(self.parts):
+            return self
+        structured = Structured({name: owned for name, owned in self.structured.modules.items() if name in names})
+        rest = self.rest if PARAMETER in names else []
+        wanted = structured.parameters() | set(rest)
+        chosen = Parameters(tuple(name for name in self.parameters.names if name in wanted), self.parameters.left_out)
+        parts = {name: self.parts[name] for name in names}
+        return replace(self, parameters=chosen, structured=structured, parts=parts)
+
+    def turns(self, n: int, m: int, budget: int, *, symmetric: bool = False) -> list[Turn]:
+        """Return which layers' kernels of n × m examples are added up together, and with how many examples at once.
+
+        All at once, if all examples fit; otherwise as takes the fewest multiplications: the fewer the layers, the more
+        examples fit, and the fewer are differentiated, or their Jacobians formed, again; but each turn has a forward
+        pass of its own, and a backward pass as far as its first layer.
+
+        Raises:
+            BudgetError: if not even one pair fits for some layer alone, with the least that does.
+        """
+        best, least = [], math.inf
+        for count in range(1, len(self.parts) + 1):
+            groups = self._groups(count)
+            if max(map(self._least, groups)) > budget:
+                continue
+            found = [Turn(group, self.only(group).sizes(n, m, budget)) for group in groups]
+            cost = sum(self._cost(turn, n, m, symmetric=symmetric) for turn in found)
+            if cost < least:
+                best, least = found, cost
+            if all(turn.sizes.rows >= n for turn in found):  # more turns would not save anything
+                break
+        if not best:
+            raise _too_small(
+                budget, min(max(map(self._least, self._groups(count + 1))) for count in range(len(self.parts)))
+            )
+        return best
+
     def sizes(self, n: int, m: int, budget: int) -> Sizes:
-        """Return how many examples fit, for a kernel of n × m.
+        """Return how many examples fit, for a kernel of n × m by all layers together.
 
         Rows are kept while columns are made afresh for each block of rows; so rows take three quarters.
 
@@ -114,17 +193,40 @@ class Plan:
             BudgetError: if not even one pair fits, with the least that does.
         """
         number = next(self.model.parameters()).element_size()
-        spare = budget - 2 * self.held - self.working - number * self.least_scratch
+        spare = budget - self._least(tuple(self.parts))
         if spare < 0:
-            raise BudgetError(
-                f"budget={budget:,} bytes is too small for the kernel of one pair of examples: give {budget - spare:,}."
-            )
+            raise _too_small(budget, budget - spare)
         scratch = min(SCRATCH, spare // 8) // number
-        piece = min(max(n, m) - 1, min(PIECE, spare // 4) // self.working)
+        piece = min(max(n, m) - 1, min(max(PIECE, FEW * self.working), spare // 4) // self.working)
         spare -= 3 * number * scratch + piece * self.working + budget // 8  # what libraries and the allocator keep
         examples = 2 + max(0, spare) // self.held
         rows = min(n, max(1, examples - examples // 4))
         return Sizes(rows, min(m, max(1, examples - rows)), 1 + piece, self.least_scratch + scratch)
+
+    def _groups(self, count: int) -> list[tuple[str, ...]]:
+        """Return up to so many runs of neighbouring parts that keep about as much each."""
+        groups: dict[int, list[str]] = {}
+        before, whole = 0, self.held
+        for name, part in self.parts.items():
+            groups.setdefault(count * (2 * before + part.held) // (2 * whole + 1), []).append(name)
+            before += part.held
+        return [tuple(group) for group in groups.values()]
+
+    def _least(self, names: tuple[str, ...]) -> int:
+        """Return the bytes that some parts take for a pair of examples."""
+        parts = [self.parts[name] for name in names]
+        number = next(self.model.parameters()).element_size()
+        scratch = number * max(part.scratch for part in parts)
+        return sum(2 * part.held + part.working for part in parts) + self.saved + scratch
+
+    def _cost(self, turn: Turn, n: int, m: int, *, symmetric: bool) -> int:
+        """Return the multiplications of a turn, without those for pairs of examples."""
+        names = list(self.parts)
+        first = 0 if PARAMETER in turn.parts else min(names.index(name) for name in turn.parts)
+        every = [part.passed for part in self.parts.values()]
+        formed = sum(self.parts[name].formed for name in turn.parts)
+        passes, forms = _repeats(n, m, turn.sizes, symmetric=symmetric)
+        return passes * (sum(every) + self.scalars * sum(every[first:])) + forms * formed
 
     def _differentiated(self, x: Tensor) -> Block:
         found: Block = {}
@@ -154,15 +256,8 @@ def make_plan(model: nn.Module, x: Tensor, readout: Readout, parameters: Selecte
         name: _way(each, method, min(MANY, len(x)), trace=trace) for name, each in proof.factors.items()
     }
     early = frozenset(name for name in ways if ways[name] == "jacobian" and smaller_formed(proof.factors[name]))
-    rest = _rest(chosen, proof.structured)
-    assert proof.structured.parameters() | set(rest) == set(chosen.names), "every selected parameter is covered once"
-    named = dict(model.named_parameters())
-    number = next(iter(named.values())).element_size()
-    general = number * proof.scalars * sum(named[name].numel() for name in rest)
-    factors = {name: number * _numbers(each) // proof.examples for name, each in proof.factors.items()}
-    jacobian = {name: number * math.prod(proof.factors[name].sizes) // proof.factors[name].sizes[2] for name in early}
-    saved = proof.saved // proof.examples * (1 + (proof.scalars if rest else 0))
-    scratch = [least_scratch(each, ways[name], trace=trace) for name, each in proof.factors.items()]
+    covered = proof.structured.parameters() | set(_rest(chosen, proof.structured))
+    assert covered == set(chosen.names), "every selected parameter is covered once"
     return Plan(
         model=model,
         readout=readout,
@@ -171,10 +266,46 @@ def make_plan(model: nn.Module, x: Tensor, readout: Readout, parameters: Selecte
         ways=ways,
         early=early,
         scalars=proof.scalars,
-        held=general + sum((factors | jacobian).values()),
-        working=general + saved + 2 * sum(factors.values()) + sum(jacobian.values()),
-        least_scratch=max(scratch, default=0),
+        saved=proof.saved // proof.examples,
+        parts=_parts(model, chosen, proof, ways, early, trace=trace),
     )
+
+
+def _parts(
+    model: nn.Module, chosen: Parameters, proof: Proof, ways: Mapping[str, Way], early: frozenset[str], *, trace: bool
+) -> dict[str, Part]:
+    named = dict(model.named_parameters())
+    number = next(iter(named.values())).element_size()
+    parts = {}
+    for name, factors in proof.factors.items():
+        k, g, t, a, b = factors.sizes
+        kept, jacobian = number * _numbers(factors) // proof.examples, number * k * g * a * b
+        seen = number * g * t * a if factors.window is not None else 0
+        working = 2 * kept + (jacobian + seen if name in early else 0)
+        late = ways[name] == "jacobian" and name not in early
+        passed = g * t * a * b
+        scratch = least_scratch(factors, ways[name], trace=trace)
+        parts[name] = Part(jacobian if name in early else kept, working, scratch, passed, k * passed if late else 0)
+    if rest := _rest(chosen, proof.structured):
+        general = number * proof.scalars * sum(named[name].numel() for name in rest)
+        saved = proof.saved // proof.examples * proof.scalars
+        parts[PARAMETER] = Part(general, general + saved, 0, 0, 0)
+    return parts
+
+
+def _repeats(n: int, m: int, sizes: Sizes, *, symmetric: bool) -> tuple[int, int]:
+    """Return how many examples are differentiated, and how many Jacobians formed late, for blocks of some sizes."""
+    passes = forms = 0
+    for start in range(0, n, sizes.rows):
+        rows = min(sizes.rows, n - start)
+        others = n - start - rows if symmetric else m
+        passes += rows + others
+        forms += others + rows * (-(-others // sizes.columns) + symmetric)
+    return passes, forms
+
+
+def _too_small(budget: int, least: int) -> BudgetError:
+    return BudgetError(f"budget={budget:,} bytes is too small for the kernel of one pair of examples: give {least:,}.")
 
 
 def _way(factors: Factors, method: Method, n: int, *, trace: bool) -> Way:
@@ -197,7 +328,7 @@ def _numbers(factors: Factors) -> int:
 def _room(part: Held, n: int) -> Held:
     """Return uninitialised memory for n examples, laid out like a part of some of them."""
     if isinstance(part, Factors):
-        return Factors(_like(part.inputs, n), _like(part.gradients, n), part.vocabulary)
+        return part._replace(inputs=_like(part.inputs, n), gradients=_like(part.gradients, n))
     return _like(part, n)
 
 
