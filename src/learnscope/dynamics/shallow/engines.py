@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,14 +16,17 @@ import torch
 from learnscope.dynamics.shallow.problem import Problem
 from learnscope.errors import InputError, nearest_names
 
-Name = Literal["reference", "fused"]
-NAMES = ("auto", "reference", "fused")
+Name = Literal["reference", "fused", "triton"]
+NAMES = ("auto", "reference", "fused", "triton")
+LARGEST_DIM = 127  # of a network whose gradients stay in the registers of a graphics processor
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def engine_for(problem: Problem, name: str) -> Name:
-    """Return the engine that a name stands for: for "auto" the fused kernels where they can run, or the reference.
+    """Return the engine that a name stands for.
+
+    For "auto" that is the compiled kernels on the CPU and Triton's on a GPU, where they can run, or else the reference.
 
     Raises:
         InputError: if there is no such engine, or it cannot train the problem here.
@@ -39,11 +43,13 @@ def engine_for(problem: Problem, name: str) -> Name:
         raise InputError(f"engine {name!r} is not known here: choose {nearest_names(name, NAMES)}.")
     if name == "reference":
         return "reference"
-    reason = _unsupported(problem)
+    on_gpu = problem.network.weights.device.type == "cuda"
+    chosen: Name = "triton" if name == "triton" or (name == "auto" and on_gpu) else "fused"
+    reason = _unsupported_by_triton(problem) if chosen == "triton" else _unsupported(problem)
     if not reason:
-        return "fused"
-    if name == "fused":
-        raise InputError(f"the fused engine cannot train this network: {reason}; choose engine='auto'.")
+        return chosen
+    if name != "auto":
+        raise InputError(f"the {name} engine cannot train this network: {reason}; choose engine='auto'.")
     _say_once(f"One-hidden-layer networks are trained by the slower reference engine here: {reason}.")
     return "reference"
 
@@ -54,6 +60,16 @@ def _unsupported(problem: Problem) -> str:
     if device.type != "cpu":
         return f"its parameters are on {device}, and the kernels run on the CPU"
     return "" if importlib.util.find_spec("numba") else "Numba is not installed"
+
+
+def _unsupported_by_triton(problem: Problem) -> str:
+    """Return why Triton's kernels cannot train a problem, empty if they can; its interpreter runs them on the CPU."""
+    device, dim = problem.network.weights.device, problem.network.dim
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"its parameters are on {device}, and the kernels run on a GPU"
+    if not importlib.util.find_spec("triton"):
+        return "Triton is not installed"
+    return "" if dim <= LARGEST_DIM else f"it has {dim} inputs, and the kernels take up to {LARGEST_DIM}"
 
 
 @cache

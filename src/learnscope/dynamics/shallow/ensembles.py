@@ -55,8 +55,9 @@ def flow(
         snapshots_per_decade: of time; 0 keeps the start and the end only.
         max_output_change: by which no prediction F(x_μ) may change in a step.
         max_gradient_change: limit of |v' − v|² / (|v'| |v|) in a step.
-        engine: "fused" compiles kernels for the CPU (:mod:`learnscope.dynamics.shallow.compiled`), "reference" is
-            PyTorch on any device, and "auto" takes the first where it can run. They agree up to rounding.
+        engine: "fused" compiles kernels for the CPU (:mod:`learnscope.dynamics.shallow.compiled`), "triton" for a GPU
+            (:mod:`learnscope.dynamics.shallow.triton`), "reference" is PyTorch on any device, and "auto" takes the
+            kernels of the device where they can run. They agree up to rounding.
 
     Raises:
         InputError: what cannot be trained, told in a sentence.
@@ -87,6 +88,10 @@ def flow(
 
         return fused.follow(problem, stop, limits, snapshots_per_decade, halt)
 
+    if chosen == "triton":
+        from learnscope.dynamics.shallow.triton import engine as together
+
+        return together.follow(made, stop, limits, snapshots_per_decade)
     return side_by_side(follow, made)
 
 
@@ -128,7 +133,7 @@ def descend(
         frozen: what does not move.
         stop: ends a training before ``n_steps``; with batches it is looked at once an epoch. By default nothing does.
         snapshots_per_decade: of time.
-        engine: by name.
+        engine: by name; Triton's kernels take all points at once, and batches are left to the reference on a GPU.
 
     Raises:
         InputError: what cannot be trained, told in a sentence.
@@ -156,10 +161,14 @@ def descend(
 
     def train(task: tuple[Problem, Descent, torch.Generator | None], halt: Event) -> Run:
         problem, descent, generator = task
-        if chosen == "reference" or batch_size is not None:
+        if chosen != "fused" or batch_size is not None:
             return loops.descend(Reference(problem), descent, stop, snapshots_per_decade, generator)
         from learnscope.dynamics.shallow.compiled import engine as fused
 
         return fused.descend(problem, descent, stop, snapshots_per_decade, halt)
 
+    if chosen == "triton" and batch_size is None:
+        from learnscope.dynamics.shallow.triton import engine as together
+
+        return together.descend(made, descents, stop, snapshots_per_decade)
     return side_by_side(train, list(zip(made, descents, drawn, strict=True)))
