@@ -7,15 +7,17 @@ numbers is decided here from double-precision tensors [networks], so that no ste
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from learnscope.dynamics import step_control
 from learnscope.dynamics.shallow.run import Stop
-from learnscope.dynamics.shallow.triton.layout import Layout
 from learnscope.dynamics.step_control import CROSSED, REFUSED, TAKEN, Limits
+
+if TYPE_CHECKING:  # it needs Triton, and what is here does not
+    from learnscope.dynamics.shallow.triton.layout import Layout
 
 RUNNING, MARGIN, FRACTION, TIME, STEPS, LOSS, STATIONARY, DIVERGED, TOO_SHORT = range(9)
 NAMES = ("", "margin", "fraction", "time", "steps", "loss", "stationary", "diverged", "diverged")

@@ -42,7 +42,7 @@ class _Training(ABC):
     """Networks on their way: what is known of each is a tensor on the device, with the networks first."""
 
     def __init__(self, layout: Layout, stop: Stop) -> None:
-        self.layout, self.stop, everyone = layout, stop, torch.ones_like(layout.sizes)
+        self.layout, self.stop, everyone = layout, stop, torch.ones_like(layout.sizes, dtype=torch.bool)
         self.parameters = layout.start()
         self.first = self.outputs = layout.outputs(self.parameters, everyone)
         self.predictions = torch.zeros_like(self.first)

@@ -21,6 +21,11 @@ LEAST_ROWS = 16  # of a factor in a product of tiles
 LAUNCH = {"num_warps": 8, "num_stages": 1}
 
 
+def row_tile(dim: int) -> int:
+    """Return the power of two that d rows of ω and one of b are padded to."""
+    return max(LEAST_ROWS, 1 << dim.bit_length())
+
+
 class Layout:
     """The problems of an ensemble, all on one device and of one dtype, dim, activation and loss.
 
@@ -100,8 +105,9 @@ class Layout:
     def network(self, parameters: Tensor, k: int) -> OneHiddenLayer:
         """Return one of the networks with some parameters, as tensors of its own."""
         start = self.problems[k].network
-        own = parameters[k, :, : start.width]
-        return replace(start, weights=own[:-2].mT.contiguous(), biases=own[-2].clone(), outputs=own[-1].clone())
+        weights, biases, outputs = parameters[k, :, : start.width].split([self.dim, 1, 1])
+        weights = weights.mT.clone(memory_format=torch.contiguous_format)
+        return replace(start, weights=weights, biases=biases[0].clone(), outputs=outputs[0].clone())
 
     def outputs(self, parameters: Tensor, active: Tensor) -> Tensor:
         """Return f at the points, [networks, P], for the networks that are active; the others keep those of before."""
@@ -121,7 +127,7 @@ class Layout:
             kernels.sum_gradients[self.grids[1]](
                 parameters, self.examples, predictions, self.labels, self.widths, self.sizes, active, parts,
                 self.n_neurons, self.n_points, self.grids[1][2], rows, sigma.kind, self.sharpness, loss.kind,
-                loss.sharpness, self.tile, max(LEAST_ROWS, 1 << (rows - 1).bit_length()), **LAUNCH,
+                loss.sharpness, self.tile, row_tile(self.dim), **LAUNCH,
             )  # fmt: skip
         velocity = parts.sum(1) * self.velocity_factor
         if self.directions is not None:
