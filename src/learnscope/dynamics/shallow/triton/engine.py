@@ -2,6 +2,8 @@
 
 A network that ends, or of which something is to be recorded, waits until the host looks; the others go on. So what a
 network learns does not depend on when the host looks.
+
+Memory: about eight times the parameters and the points, all networks as large as the largest.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 Layouts. Parameters and velocities are [networks, d + 2, H], for each neuron d rows of ω, then b, then β. Examples are
 [networks, d + 1, P], d rows of x / √d, then one of ones. P and H are multiples of the tiles; what is missing is zero.
-Both passes compute pre-activations for a tile of examples and of neurons in registers. A sum that is split between
-programs has a part for each, [networks, splits, ...], and the parts are added in their order afterwards: no atomics, so
-the same training has the same numbers every time.
+Both passes compute pre-activations for a tile of examples and of neurons in registers, and add up in the dtype of the
+parameters, of which nothing is rounded to TF32. A sum that is split between programs has a part for each, [networks,
+splits, ...], and the parts are added in their order afterwards: no atomics, so the same training has the same numbers
+every time.
 """
 
 # ruff: noqa: ANN001, ANN201 (Triton infers the types of what it compiles)
