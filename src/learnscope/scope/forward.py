@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from learnscope.kernels.tangent.functional import call_with
 from learnscope.scope.isolation import undisturbed
 from learnscope.scope.probe import Predict, Probe, check_outputs, mapped, portions
 
@@ -51,7 +51,7 @@ class Forward:
         if not self.channels_last:
             return self._outputs(*arguments)
         lent = {f"model.{name}": _copied(v, True) for name, v in self.model.named_parameters() if v.ndim == 4}
-        return functional_call(_Around(self.model, self._outputs), lent, arguments)
+        return call_with(_Around(self.model, self._outputs), lent, *arguments)
 
     def _outputs(self, start: int, stop: int, rows: int, before: Callable[[], None]) -> Tensor:
         outputs: list[Tensor] = []

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from learnscope.errors import BudgetError, InputError
 from learnscope.kernels.products import Function, Way, agrees, directional_derivative
+from learnscope.kernels.tangent.functional import call_with
 from learnscope.kernels.tangent.kernel import tangent_kernel
 from learnscope.kernels.tangent.plan import make_plan
 from learnscope.kernels.tangent.selection import Readout, selected_parameters
@@ -79,7 +79,10 @@ class Tangent:
             return torch.full_like(self.initial, torch.nan)
 
         def by_layer(on: _OnExamples) -> Any:
-            return tangent_kernel(on, on.places(), outputs=self._combined, by_layer=True, budget=self.budget)
+            places, outputs = on.places(), self._combined
+            return tangent_kernel(
+                on, places, outputs=outputs, by_layer=True, parameters=_is_trained, budget=self.budget
+            )
 
         found = _with_own_copies(self.forward, self.examples, by_layer)
         names = [name.removeprefix(MODEL.rstrip(".")).removeprefix(".") for name in found]
@@ -138,9 +141,14 @@ class Tangent:
 
         def outputs(varied: dict[str, Tensor]) -> Tensor:
             lent = {MODEL + name: tensor for name, tensor in (fixed | varied).items()}
-            return functional_call(on, lent, (on.places(),))
+            return call_with(on, lent, on.places())
 
         return outputs, at, along
+
+
+def _is_trained(name: str, parameter: nn.Parameter) -> bool:
+    """Return whether a parameter is in the kernel; that others are not is nothing to warn of in a scope."""
+    return parameter.requires_grad
 
 
 def look_at(forward: Forward, budget: int, seed: int) -> Tangent:
@@ -270,7 +278,7 @@ def _with_own_copies(forward: Forward, examples: Tensor, work: Callable[[_OnExam
     with undisturbed(forward.model), plainly(), torch.enable_grad():
         lent = {name: tensor.requires_grad_(name in trained) for name, tensor in _tensors(forward).items()}
         around = _Work(_OnExamples(forward, examples), work)
-        return functional_call(around, {f"on.{MODEL}{name}": tensor for name, tensor in lent.items()}, ())
+        return call_with(around, {f"on.{MODEL}{name}": tensor for name, tensor in lent.items()})
 
 
 def _tensors(forward: Forward) -> dict[str, Tensor]:
