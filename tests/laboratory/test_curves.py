@@ -18,8 +18,8 @@ def test_seeds_without_a_number_are_left_out_of_the_band():
 
 def test_lines_stand_in_the_order_of_their_names_each_with_a_colour():
     values = xr.DataArray([[[1.0, 2.0], [3.0, 4.0]]], dims=("seed", "kind", "step"), coords={"kind": ["a", "b"]})
-    lines = medians(values, "kind", {"b": "second", "a": "first"}).series
-    assert [(line.name, line.y.tolist(), line.colour) for line in lines] == [
-        ("second", [3, 4], "category 0"),
-        ("first", [1, 2], "category 1"),
+    lines = medians(values, "kind", {"b": "second", "a": "first"}, dashed=["a"]).series
+    assert [(line.name, line.y.tolist(), line.colour, line.style) for line in lines] == [
+        ("second", [3, 4], "category 0", "line"),
+        ("first", [1, 2], "category 1", "dashed"),
     ]

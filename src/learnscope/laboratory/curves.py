@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import xarray as xr
@@ -27,17 +27,18 @@ def median_over_seeds(
     return Series(name, middle, colour, low=low, high=high, style=style)
 
 
-def medians(values: xr.DataArray, dim: str, names: Mapping[str, str]) -> Lines:
+def medians(values: xr.DataArray, dim: str, names: Mapping[str, str], dashed: Collection[str] = ()) -> Lines:
     """Return a line with its band for some places of a dimension, as :func:`median_over_seeds`, in the given order.
 
     Args:
         values: over ``seed``, ``dim``, and the dimension of the chart's x axis.
         dim: what differs from line to line.
         names: for each place that is drawn, its name in the legend.
+        dashed: the places whose lines are dashed.
     """
     return Lines(
         tuple(
-            median_over_seeds(values.sel({dim: place}), name, category(k))
+            median_over_seeds(values.sel({dim: place}), name, category(k), "dashed" if place in dashed else "line")
             for k, (place, name) in enumerate(names.items())
         )
     )

@@ -1,7 +1,7 @@
 """Convolutional networks that learn to tell even from odd digits, with features or lazily, and their tangent kernels.
 
 Three convolutions of h channels, a fully connected layer and one output, in the parametrisation of the tangent kernel,
-follow the gradient flow of a soft hinge loss on F = α (f − f₀) until all margins exceed 1. The regime hangs on α √h.
+follow the gradient flow of a soft hinge loss on F = α (f − f₀). The regime hangs on α √h.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from learnscope.dynamics.margin_losses import MarginLoss
-from learnscope.dynamics.module_flow import ModuleRun, flow
+from learnscope.dynamics.module_flow import ModuleRun, Stop, flow
 from learnscope.kernels import tangent_kernel
 from learnscope.kernels.hard_margin import Kernel
 from learnscope.laboratory import Point
@@ -28,7 +28,14 @@ def digit_network(image: Sequence[int], point: Point, generator: torch.Generator
 
 
 def learned_digits(
-    network: nn.Module, scale: float, x: Tensor, y: Tensor, point: Point, *, loss_levels: Sequence[float] = ()
+    network: nn.Module,
+    scale: float,
+    x: Tensor,
+    y: Tensor,
+    point: Point,
+    *,
+    stop: Stop | None = None,
+    loss_levels: Sequence[float] = (),
 ) -> ModuleRun:
     """Train a network at a scale α √h, in steps that the point limits; snapshots at levels of the loss as in the flow.
 
@@ -38,6 +45,7 @@ def learned_digits(
         x: [p, channels, height, width] images.
         y: [p] their labels, ±1.
         point: of an experiment with ``channels``, ``max_output_change`` and ``max_gradient_change``.
+        stop: when it ends; by default when all margins exceed 1.
         loss_levels: descending values of the mean loss, which starts at 1.
     """
     return flow(
@@ -46,6 +54,7 @@ def learned_digits(
         y,
         alpha=scale / point.channels**0.5,
         loss=LOSS,
+        stop=stop,
         loss_levels=loss_levels,
         max_output_change=point.max_output_change,
         max_gradient_change=point.max_gradient_change,

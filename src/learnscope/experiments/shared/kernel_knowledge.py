@@ -81,7 +81,7 @@ def gathered(view: View, kernel: str) -> Measure:
     """Return the measure of how much more of the label the leading components hold than before training."""
 
     def measure(data: xr.Dataset) -> xr.DataArray:
-        shares = view(data)["share"].sum("rank")
+        shares = view(data)["share"].sum("rank", skipna=False)
         return shares.sel(kernel=kernel) - shares.sel(kernel="before")
 
     return measure
