@@ -21,11 +21,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from learnscope.dynamics.euler import Moment, trajectory, until
 from learnscope.dynamics.margin_losses import MarginLoss, margin_loss
 from learnscope.dynamics.module_run import ModuleProblem, ModuleRun, Recorder, problem_of
 from learnscope.dynamics.shallow.batches import Descent, batches
 from learnscope.dynamics.shallow.run import Stop, StoppedBy
-from learnscope.dynamics.step_control import CROSSED, REFUSED, Change, Limits, change, judge, next_factor, too_short
+from learnscope.dynamics.shallow.stopping import ended
+from learnscope.dynamics.step_control import Limits
 
 __all__ = ["Descent", "ModuleRun", "Stop", "descend", "flow"]
 
@@ -72,34 +74,32 @@ def flow(
     """
     problem = problem_of(model, x, y, alpha, margin_loss(loss))
     stop, limits = stop or Stop(), Limits(max_output_change, max_gradient_change)
-    state, output = problem.at(problem.start())
-    first = current = output.detach()
-    predictions = torch.zeros_like(first)
-    velocity = problem.velocity(state, output, predictions)
     recorder = Recorder(problem, loss_levels)
-    time, step, tried, error = 0.0, 1.0, 0, 0.0
-    while (ended := _ended(problem, predictions, stop, time, tried, _square(velocity))) is None:
-        if too_short(step, time):
-            ended = "diverged"
-            break
-        tried += 1
-        length = min(step, stop.max_time - time)
-        new, output = problem.at(state + length * velocity)
-        moved = alpha * float((output.detach() - current).abs().max())
-        verdict, made = REFUSED, Change(moved, 0.0, 0.0, 0.0)
-        if moved < limits.output:
-            new_predictions = alpha * (output.detach() - first)
-            new_velocity = problem.velocity(new, output, new_predictions)
-            sizes = (_square(v) for v in (new_velocity - velocity, velocity, new_velocity, state))
-            made = change(moved, length, *sizes)
-            verdict = judge(made, limits)
-            if verdict != REFUSED:
-                time += length
-                error += made.error if verdict == CROSSED else 0.0
-                state, current, predictions, velocity = new.detach(), output.detach(), new_predictions, new_velocity
-                recorder.see(time, state, predictions)
-        step = length * next_factor(made, limits)
-    return recorder.run(state, predictions, time, tried, ended, error)
+
+    def end(now: Moment) -> StoppedBy | None:
+        if now.moved and now.tried:
+            recorder.see(now.time, now.state, now.predictions)
+        return ended(problem, now.predictions, stop, now.time, now.tried, now.squared_speed)
+
+    moments = trajectory(_Flow(problem), problem.start(), alpha, limits, stop.max_time)
+    now, rule = until(moments, end, "diverged")
+    return recorder.run(now.state, now.predictions, now.time, now.tried, rule, now.error)
+
+
+class _Flow:
+    """A module as a system; between outputs and velocity it keeps the graph that leads from one to the other."""
+
+    def __init__(self, problem: ModuleProblem) -> None:
+        self.problem = problem
+        self.graph: tuple[Tensor, Tensor] | None = None
+
+    def outputs(self, state: Tensor) -> Tensor:
+        self.graph = self.problem.at(state)
+        return self.graph[1].detach()
+
+    def velocity(self, state: Tensor, predictions: Tensor) -> Tensor:
+        assert self.graph is not None
+        return self.problem.velocity(*self.graph, predictions)
 
 
 def descend(
@@ -152,8 +152,8 @@ def descend(
         if done % period == 0 or done == stop.max_steps:
             predictions = alpha * (problem.outputs(state) - first)
             recorder.see(rate * done, state, predictions)
-            if (ended := _ended(problem, predictions, stop, rate * done, done)) is not None:
-                return recorder.run(state, predictions, rate * done, done, ended)
+            if (rule := ended(problem, predictions, stop, rate * done, done)) is not None:
+                return recorder.run(state, predictions, rate * done, done, rule)
         batch = next(rows)
         parameters, output = problem.at(state, batch)
         before = first if batch is None else first[batch]
@@ -161,25 +161,3 @@ def descend(
         impulse = descent.momentum * impulse + velocity
         state = state + rate * impulse
         done += 1
-
-
-def _ended(
-    problem: ModuleProblem, predictions: Tensor, stop: Stop, time: float, tried: int, squared_speed: float = 1.0
-) -> StoppedBy | None:
-    """Return the rule that ends the training now, if one does."""
-    if not bool(torch.isfinite(predictions).all()):
-        return "diverged"
-    fitted = float((predictions * problem.y > stop.margin).double().mean()) if problem.has_margins else 0.0
-    reached: dict[StoppedBy, bool] = {
-        "margin": fitted == 1.0,
-        "fraction": fitted > stop.fraction,
-        "loss": stop.loss > 0 and problem.mean_loss(predictions) <= stop.loss,
-        "stationary": squared_speed == 0.0,
-        "time": time >= stop.max_time,
-        "steps": tried >= stop.max_steps,
-    }
-    return next((rule for rule, holds in reached.items() if holds), None)
-
-
-def _square(tensor: Tensor) -> float:
-    return float(tensor.detach().square().sum(dtype=torch.float64))

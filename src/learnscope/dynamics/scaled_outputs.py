@@ -79,18 +79,8 @@ def descend(
         >>> [round(float(v), 3) for v in unit.outputs(end.factors, torch.ones(1, 1))]  # f₀ + y/α
         [2.0, 1.001]
     """
-    if any(W.ndim != 3 for W in weights):
-        shapes = [tuple(W.shape) for W in weights]
-        raise InputError(f"weights have shapes {shapes}; give [members, h_l, h_(l-1)], with 1 for one network.")
-    if y.shape != x.shape[:1]:
-        raise InputError(f"y has shape {tuple(y.shape)}, but x has {len(x)} examples; give one target for each.")
+    scale, rate = _checked(weights, x, y, alpha, learning_rate)
     members, like = len(weights[0]), weights[0]
-    scale, rate = (_for_each(members, value, like) for value in (alpha, learning_rate))
-    if scale is None or rate is None or not bool((scale > 0).all()):
-        raise InputError(
-            f"alpha is {alpha} and the learning rate {learning_rate}; give a positive α and a rate, or one of each for "
-            f"each of the {members} members."
-        )
     at_first = network.outputs(weights, x) if start is None else torch.as_tensor(start, dtype=like.dtype)
     targets = (at_first.expand(members, len(x)) + y / scale[:, None])[..., None]
     share = (scale.square() / len(x))[:, None, None].expand_as(targets)
@@ -140,6 +130,25 @@ def linearised(kernel: Tensor, y: Tensor, initial: Tensor, learning_rates: Tenso
         ],
         dim=1,
     )
+
+
+def _checked(
+    weights: Sequence[Tensor], x: Tensor, y: Tensor, alpha: float | Tensor, learning_rate: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return α and the learning rate of each member, if all arguments fit together."""
+    if any(W.ndim != 3 for W in weights):
+        shapes = [tuple(W.shape) for W in weights]
+        raise InputError(f"weights have shapes {shapes}; give [members, h_l, h_(l-1)], with 1 for one network.")
+    if y.shape != x.shape[:1]:
+        raise InputError(f"y has shape {tuple(y.shape)}, but x has {len(x)} examples; give one target for each.")
+    members = len(weights[0])
+    scale, rate = (_for_each(members, value, weights[0]) for value in (alpha, learning_rate))
+    if scale is None or rate is None or not bool((scale > 0).all()):
+        raise InputError(
+            f"alpha is {alpha} and the learning rate {learning_rate}; give a positive α and a rate, or one of each for "
+            f"each of the {members} members."
+        )
+    return scale, rate
 
 
 def _for_each(members: int, value: float | Tensor, like: Tensor) -> Tensor | None:

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from learnscope.distributions.interfaces import stripe as draw
 from learnscope.dynamics.shallow import Stop, descend, flow
 from learnscope.errors import InputError
 from learnscope.networks.activations import Activation
@@ -68,6 +69,13 @@ def test_a_stack_of_networks_has_to_be_indexed():
     (run,) = flow([START], X, Y, alpha=1.0, stop=Stop(max_steps=2))
     with pytest.raises(InputError, match="index them"):
         flow([run.snapshots], X, Y, alpha=1.0)
+
+
+def test_a_small_sample_of_the_stripe_that_has_one_class_only_is_refused():
+    samples = (draw(3, 2, torch.Generator().manual_seed(seed)) for seed in range(20))
+    x, y = next(sample for sample in samples if abs(float(sample.y.sum())) == 3)
+    with pytest.raises(InputError, match=r"all 3 labels are .1; draw the points again, or more"):
+        flow([START], x, y, alpha=1.0)
 
 
 def test_one_point_is_enough_and_other_labels_are_for_the_squared_loss():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from learnscope.dynamics.shallow import Stop, descend
-from learnscope.dynamics.shallow.batches import Descent, batches
+from learnscope.dynamics.shallow.batches import Batches, Descent, batches
 from learnscope.dynamics.shallow.reference import Reference
 
 from .conftest import network, problem, stripe
@@ -84,6 +84,14 @@ def test_with_replacement_a_point_may_come_twice_and_without_it_may_not():
     once = batches(6, Descent(1.0, batch_size=4), seeded())
     rows = torch.cat([next(once) for _ in range(3)])
     assert [sorted(part.tolist()) for part in rows.split(6)] == [list(range(6))] * 2
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_batches_are_the_same_however_many_are_taken_at_a_time(replacement):
+    descent = Descent(1.0, batch_size=5, replacement=replacement)
+    together, alone = Batches(12, descent, seeded()), batches(12, descent, seeded())
+    taken = torch.cat([together.take(count) for count in (1, 6, 2)])
+    assert torch.equal(taken, torch.stack([next(alone) for _ in range(9)]))
 
 
 def test_the_generator_decides_on_the_batches_and_nothing_else_does():

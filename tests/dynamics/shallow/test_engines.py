@@ -1,6 +1,7 @@
 """The engines give the same numbers: the reference against autograd, the compiled kernels against the reference."""
 
 import itertools
+import threading
 from threading import Event
 
 import pytest
@@ -27,6 +28,7 @@ FROZEN = [
     ("weights", "biases"),
 ]
 NEVER = Event()
+PARTS = ("weights", "biases", "outputs")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,6 +69,33 @@ def test_the_fused_descent_is_that_of_the_reference(kind, loss):
     made, stop, descent = problem(kind=kind, loss=loss), Stop(max_steps=40), Descent(0.1, momentum=0.5)
     slow, fast = loops.descend(Reference(made), descent, stop, 2, None), fused.descend(made, descent, stop, 2, NEVER)
     same_run(fast, slow, 1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("replacement", "momentum"), [(False, 0.0), (False, 0.7), (True, 0.0), (True, 0.7)])
+@pytest.mark.parametrize(("batch_size", "n"), [(1, 3), (5, 13), (8, 40), (13, 13), (20, 13)])
+def test_the_fused_descent_on_batches_is_that_of_the_reference(kind, replacement, momentum, batch_size, n):
+    made, stop = problem(kind=kind, loss="soft_hinge", n=n), Stop(max_steps=37)
+    descent = Descent(0.1, momentum, batch_size, replacement)
+    theirs, ours = (torch.Generator().manual_seed(4) for _ in range(2))
+    slow = loops.descend(Reference(made), descent, stop, 2, theirs)
+    same_run(fused.descend(made, descent, stop, 2, NEVER, generator=ours), slow, 1e-12)
+    assert torch.equal(ours.get_state(), theirs.get_state())  # no more was drawn than was used
+
+
+@pytest.mark.parametrize("stop", [Stop(fraction=0.6), Stop(loss=0.7), Stop(max_time=1.0), Stop(max_steps=7)])
+def test_on_batches_both_end_at_the_same_step_by_the_same_rule(stop):
+    made, descent = problem(n=13), Descent(0.2, 0.0, 4)
+    slow = loops.descend(Reference(made), descent, stop, 3, torch.Generator().manual_seed(0))
+    fast = fused.descend(made, descent, stop, 3, NEVER, generator=torch.Generator().manual_seed(0))
+    same_run(fast, slow, 1e-10)
+
+
+def test_on_batches_both_diverge_at_the_same_step():
+    made, descent = problem(loss="squared", n=13), Descent(1e4, 0.0, 2)
+    slow = loops.descend(Reference(made), descent, Stop(), 0, torch.Generator().manual_seed(0))
+    fast = fused.descend(made, descent, Stop(), 0, NEVER, generator=torch.Generator().manual_seed(0))
+    assert (fast.stopped_by, fast.n_steps, fast.note) == ("diverged", slow.n_steps, slow.note)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,6 +144,31 @@ def test_networks_on_two_threads_are_bit_identical_to_networks_on_one():
         torch.set_num_threads(1)
     alone = flow(starts, x, y, alpha=1.0, stop=Stop(max_steps=50))
     assert all(torch.equal(a.network.weights, b.network.weights) for a, b in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_a_network_spread_over_threads_is_bit_identical_to_one_on_a_single_thread(threads, monkeypatch):
+    monkeypatch.setattr(fused, "PAIRS_FOR_A_TEAM", 0)
+    made, limits = problem(width=40, n=50, frozen=("directions",)), Limits(0.1, 1e-4)
+    one, few = (fused.follow(made, Stop(max_steps=60), limits, 2, NEVER, count) for count in (1, threads))
+    assert all(torch.equal(getattr(one.snapshots, part), getattr(few.snapshots, part)) for part in PARTS)
+    assert torch.equal(one.outputs, few.outputs)
+    assert one.n_steps == few.n_steps
+    descent = Descent(0.1, 0.5)
+    one, few = (fused.descend(made, descent, Stop(max_steps=60), 0, NEVER, count) for count in (1, threads))
+    assert all(torch.equal(getattr(one.network, part), getattr(few.network, part)) for part in PARTS)
+
+
+def test_threads_that_help_are_gone_afterwards_also_when_the_training_is_interrupted(monkeypatch):
+    monkeypatch.setattr(fused, "PAIRS_FOR_A_TEAM", 0)
+    monkeypatch.setattr(fused, "PAIRS_BETWEEN_PAUSES", 1)
+    before, halt = threading.active_count(), Event()
+    fused.follow(problem(), Stop(max_steps=5), Limits(0.1, 1e-4), 0, halt, 3)
+    assert threading.active_count() == before
+    halt.set()
+    with pytest.raises(KeyboardInterrupt):
+        fused.follow(problem(), Stop(max_steps=5), Limits(0.1, 1e-4), 0, halt, 3)
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(("name", "says"), [("fsued", "'fused'"), ("triton", "choose")])

@@ -38,24 +38,36 @@ class Descent:
             raise InputError(f"batch_size is {self.batch_size}; give at least 1, or None for all points.")
 
 
-def batches(n: int, descent: Descent, generator: torch.Generator | None) -> Iterator[Tensor]:
-    """Yield without end the rows [batch_size] of one batch after another, on the generator's device.
+class Batches:
+    """The batches of one training, drawn from the generator in their order, however many at a time.
 
     Examples:
-        >>> rows = batches(4, Descent(1.0, batch_size=3), torch.Generator().manual_seed(0))
-        >>> drawn = torch.cat([next(rows) for _ in range(4)])  # three permutations of four
-        >>> [sorted(piece.tolist()) for piece in drawn.split(4)]
+        >>> drawn = Batches(4, Descent(1.0, batch_size=3), torch.Generator().manual_seed(0))
+        >>> rows = torch.cat([drawn.take(3), drawn.take(1)])  # three permutations of four
+        >>> [sorted(piece.tolist()) for piece in rows.flatten().split(4)]
         [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
     """
-    if generator is None or descent.batch_size is None:
-        raise InputError("batches need randomness and a size; give generators and batch_size.")
-    size, device = descent.batch_size, generator.device
-    left = torch.empty(0, dtype=torch.int64, device=device)
+
+    def __init__(self, n: int, descent: Descent, generator: torch.Generator | None) -> None:
+        if generator is None or descent.batch_size is None:
+            raise InputError("batches need randomness and a size; give generators and batch_size.")
+        self.n, self.size, self.replacement, self.generator = n, descent.batch_size, descent.replacement, generator
+        self.left = torch.empty(0, dtype=torch.int64, device=generator.device)
+
+    def take(self, count: int) -> Tensor:
+        """Return the rows [count, batch_size] of the next batches, on the generator's device."""
+        needed, device = count * self.size, self.generator.device
+        if self.replacement:
+            return torch.randint(self.n, (needed,), generator=self.generator, device=device).view(count, -1)
+        missing = math.ceil((needed - len(self.left)) / self.n)
+        drawn = [torch.randperm(self.n, generator=self.generator, device=device) for _ in range(missing)]
+        rows = torch.cat([self.left, *drawn])
+        self.left = rows[needed:]
+        return rows[:needed].view(count, -1)
+
+
+def batches(n: int, descent: Descent, generator: torch.Generator | None) -> Iterator[Tensor]:
+    """Yield without end the rows [batch_size] of one batch after another, on the generator's device."""
+    drawn = Batches(n, descent, generator)
     while True:
-        if descent.replacement:
-            yield torch.randint(n, (size,), generator=generator, device=device)
-            continue
-        while len(left) < size:
-            left = torch.cat([left, torch.randperm(n, generator=generator, device=device)])
-        yield left[:size]
-        left = left[size:]
+        yield drawn.take(1)[0]

@@ -77,6 +77,16 @@ def _say_once(sentence: str) -> None:
     warnings.warn(sentence, stacklevel=4)
 
 
+def threads_for_each(count: int) -> int:
+    """Return how many of the threads that torch may use are there for each of a few networks: 1 unless there are fewer.
+
+    Examples:
+        >>> threads_for_each(10_000)
+        1
+    """
+    return max(1, torch.get_num_threads() // count)
+
+
 def side_by_side(function: Callable[[Task, threading.Event], Result], tasks: Sequence[Task]) -> list[Result]:
     """Return ``function(task, halt)`` of each task, on as many threads as torch may use.
 

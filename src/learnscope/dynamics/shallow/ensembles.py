@@ -13,7 +13,7 @@ from torch import Tensor
 from learnscope.dynamics.margin_losses import MarginLoss, margin_loss
 from learnscope.dynamics.shallow import loops
 from learnscope.dynamics.shallow.batches import Descent
-from learnscope.dynamics.shallow.engines import engine_for, side_by_side
+from learnscope.dynamics.shallow.engines import engine_for, side_by_side, threads_for_each
 from learnscope.dynamics.shallow.problem import Problem, problems
 from learnscope.dynamics.shallow.reference import Reference
 from learnscope.dynamics.shallow.run import Run, Stop
@@ -21,6 +21,7 @@ from learnscope.dynamics.step_control import Limits
 from learnscope.errors import InputError
 from learnscope.networks.one_hidden_layer import OneHiddenLayer
 
+Task = tuple[Problem, Descent, torch.Generator | None]
 ALL_FITTED, UNLIMITED = Stop(), Stop(margin=math.inf)
 
 
@@ -63,7 +64,8 @@ def flow(
         InputError: what cannot be trained, told in a sentence.
 
     Cost: fused, 3 d + 4 multiply-adds and twice the activation for each pair of an example and a neuron in a step;
-        networks are spread over as many cores as torch may use; memory of four times the parameters and of the points.
+        networks are spread over as many cores as torch may use, or large networks each over several where there are
+        fewer of them, to the same bits; memory of four times the parameters and of the points.
 
     Source: Paccolat, Petrini, Geiger, Tyloo, Wyart 2021; Chizat, Oyallon, Bach 2019 for α.
 
@@ -79,14 +81,14 @@ def flow(
     if not min(limits) > 0:
         raise InputError(f"limits {limits.output:g} and {limits.gradient:g} of a step: give positive numbers.")
     made = problems(networks, x, y, alpha, margin_loss(loss), frozen)
-    chosen = engine_for(made[0], engine)
+    chosen, threads = engine_for(made[0], engine), threads_for_each(len(made))
 
     def follow(problem: Problem, halt: Event) -> Run:
         if chosen == "reference":
             return loops.follow(Reference(problem), stop, limits, snapshots_per_decade)
         from learnscope.dynamics.shallow.compiled import engine as fused  # Numba loads when it is first needed
 
-        return fused.follow(problem, stop, limits, snapshots_per_decade, halt)
+        return fused.follow(problem, stop, limits, snapshots_per_decade, halt, threads)
 
     if chosen == "triton":
         from learnscope.dynamics.shallow.triton import engine as together
@@ -149,26 +151,39 @@ def descend(
     if n_steps < 1:
         raise InputError(f"n_steps is {n_steps}; give at least 1.")
     made = problems(networks, x, y, alpha, margin_loss(loss), frozen)
+    tasks = _descents(made, learning_rate, generators, momentum, batch_size, replacement)
+    stop = replace(stop, max_steps=min(n_steps, stop.max_steps))
+    chosen, threads = engine_for(made[0], engine), threads_for_each(len(made))
+
+    def train(task: Task, halt: Event) -> Run:
+        problem, descent, generator = task
+        if chosen != "fused":
+            return loops.descend(Reference(problem), descent, stop, snapshots_per_decade, generator)
+        from learnscope.dynamics.shallow.compiled import engine as fused
+
+        return fused.descend(problem, descent, stop, snapshots_per_decade, halt, threads, generator)
+
+    if chosen == "triton" and batch_size is None:
+        from learnscope.dynamics.shallow.triton import engine as together
+
+        return together.descend(made, [descent for _, descent, _ in tasks], stop, snapshots_per_decade)
+    return side_by_side(train, tasks)
+
+
+def _descents(
+    made: Sequence[Problem],
+    learning_rate: float | Sequence[float],
+    generators: Sequence[torch.Generator] | None,
+    momentum: float,
+    batch_size: int | None,
+    replacement: bool,
+) -> list[Task]:
+    """Return each problem with the descent that trains it and the generator of its batches."""
     rates = list(learning_rate) if isinstance(learning_rate, Sequence) else [learning_rate] * len(made)
     drawn = list(generators) if generators is not None else [None] * len(made)
     if len(rates) != len(made) or len(drawn) != len(made):
         raise InputError(
             f"{len(made)} networks with {len(rates)} learning rates and {len(drawn)} generators; give as many of each."
         )
-    stop = replace(stop, max_steps=min(n_steps, stop.max_steps))
     descents = [Descent(float(rate), momentum, batch_size, replacement) for rate in rates]
-    chosen = engine_for(made[0], engine)
-
-    def train(task: tuple[Problem, Descent, torch.Generator | None], halt: Event) -> Run:
-        problem, descent, generator = task
-        if chosen != "fused" or batch_size is not None:
-            return loops.descend(Reference(problem), descent, stop, snapshots_per_decade, generator)
-        from learnscope.dynamics.shallow.compiled import engine as fused
-
-        return fused.descend(problem, descent, stop, snapshots_per_decade, halt)
-
-    if chosen == "triton" and batch_size is None:
-        from learnscope.dynamics.shallow.triton import engine as together
-
-        return together.descend(made, descents, stop, snapshots_per_decade)
-    return side_by_side(train, list(zip(made, descents, drawn, strict=True)))
+    return list(zip(made, descents, drawn, strict=True))

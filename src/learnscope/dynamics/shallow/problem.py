@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,7 +18,10 @@ PARTS = ("directions", "weights", "biases", "outputs")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
-    """One network, its points x [p, d] and labels y [p], α, the loss, and the parts that do not move."""
+    """One network, its points x [p, d] and labels y [p], α, the loss, and the parts that do not move.
+
+    Its labels have margins if all are −1 or +1.
+    """
 
     network: OneHiddenLayer
     x: Tensor
@@ -27,10 +30,10 @@ class Problem:
     loss: MarginLoss
     frozen: frozenset[str]
 
-    @property
-    def has_margins(self) -> bool:
-        """Whether all labels are −1 or +1."""
-        return bool((self.y.abs() == 1).all())
+    has_margins: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "has_margins", bool((self.y.abs() == 1).all()))
 
 
 def problems(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -72,11 +71,11 @@ class Recorder:
         """Return what there is to say about the training once it has ended."""
         if time > self.times[-1]:
             self.keep(time, network)
-        snapshots = replace(
-            network,
+        snapshots = OneHiddenLayer(
             weights=torch.stack([kept.weights for kept in self.networks]),
             biases=torch.stack([kept.biases for kept in self.networks]),
             outputs=torch.stack([kept.outputs for kept in self.networks]),
+            activation=network.activation,
         )
         times = torch.tensor(self.times, dtype=torch.float64)
         return Run(

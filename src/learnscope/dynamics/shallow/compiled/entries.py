@@ -11,17 +11,40 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 
 from learnscope.dynamics import step_control
-from learnscope.dynamics.shallow.compiled import training
+from learnscope.dynamics.shallow.compiled import layout, state, stochastic, team, training
 
 cached: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
-def _entries(sources: str) -> tuple[Callable[..., Any], ...]:
+class Entries(NamedTuple):
+    """What there is to call; the arguments are those of the functions of the same names in this package."""
+
+    prepared: Callable[..., Any]
+    rows: Callable[..., Any]
+    begin: Callable[..., None]
+    follow: Callable[..., int]
+    descend: Callable[..., int]
+    descend_on_batches: Callable[..., int]
+    assist: Callable[..., None]
+    dismiss: Callable[..., None]
+
+
+def _entries(sources: str) -> Entries:
+    @cached
+    def prepared(weights, biases, outputs, x, y, moving, lanes):
+        assert sources
+        return state.prepared(weights, biases, outputs, x, y, moving, lanes)
+
+    @cached
+    def rows(flat, width, dim, lanes):
+        assert sources
+        return layout.rows(flat, width, dim, lanes)
+
     @cached
     def begin(arrays, rules):
         assert sources
@@ -37,7 +60,22 @@ def _entries(sources: str) -> tuple[Callable[..., Any], ...]:
         assert sources
         return training.descend(arrays, rules, clock, counts, budget)
 
-    return begin, follow, descend
+    @cached
+    def descend_on_batches(arrays, rules, batch, of_batch, rows, period, clock, counts):
+        assert sources
+        return stochastic.descend(arrays, rules, batch, of_batch, rows, period, clock, counts)
+
+    @cached
+    def assist(arrays, rules, rank):
+        assert sources
+        state.assist(arrays, rules, rank)
+
+    @cached
+    def dismiss(arrays):
+        assert sources
+        team.announce(arrays.team, state.QUIT)
+
+    return Entries(prepared, rows, begin, follow, descend, descend_on_batches, assist, dismiss)
 
 
 def _digest() -> str:
@@ -45,4 +83,4 @@ def _digest() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-begin, follow, descend = _entries(_digest())
+ENTRIES = _entries(_digest())

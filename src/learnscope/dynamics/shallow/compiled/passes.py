@@ -71,5 +71,7 @@ def sum_gradients(parameters, examples, pulls, gradients, kind, sharpness, dim, 
             tiles.add_rows(gradients, neuron + dim * lanes, pulled)
             for i in range(dim):
                 tiles.add_inner(gradients, neuron + i * lanes, pulled, examples, (tile * dim + i) * ROWS)
-        for place in range(neuron, neuron + (dim + 1) * lanes):
-            gradients[place] *= parameters[neuron + (dim + 1) * lanes + (place - neuron) % lanes]
+        outputs = neuron + (dim + 1) * lanes
+        for row in range(neuron, outputs, lanes):
+            for lane in range(lanes):
+                gradients[row + lane] *= parameters[outputs + lane]

@@ -25,28 +25,12 @@ class Tile(types.Type):
         super().__init__(name=f"Tile({dtype})")
 
 
-class Row(types.Type):
-    """Numbers [lanes], one for each neuron."""
-
-    def __init__(self, dtype: types.Float) -> None:
-        self.dtype = dtype
-        super().__init__(name=f"Row({dtype})")
-
-
 @register_model(Tile)
 class TileModel(models.PrimitiveModel):
     """A tile is an array of vectors to LLVM, which takes it apart."""
 
     def __init__(self, manager: Any, kind: Tile) -> None:
         super().__init__(manager, kind, ir.ArrayType(vector_type(kind.dtype), ROWS))
-
-
-@register_model(Row)
-class RowModel(models.PrimitiveModel):
-    """A row is a vector."""
-
-    def __init__(self, manager: Any, kind: Row) -> None:
-        super().__init__(manager, kind, vector_type(kind.dtype))
 
 
 class _Emit:

@@ -5,68 +5,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 from numba.extending import register_jitable
 
 from learnscope.dynamics import step_control
-from learnscope.dynamics.shallow.compiled.lanes import ROWS
 from learnscope.dynamics.shallow.compiled.losses import loss, pull
-from learnscope.dynamics.shallow.compiled.passes import compiled, inlined, sum_gradients, sum_outputs
+from learnscope.dynamics.shallow.compiled.passes import compiled, inlined
+from learnscope.dynamics.shallow.compiled.state import (
+    OUTPUTS,
+    TRIAL_OUTPUTS,
+    TRIAL_VELOCITY,
+    VELOCITY,
+    together,
+)
 
 RUNNING, RECORD, PAUSED, MARGIN, FRACTION, TIME, STEPS, LOSS, STATIONARY, DIVERGED = range(10)
 NAMES = ("", "", "", "margin", "fraction", "time", "steps", "loss", "stationary", "diverged")
 TIME_NOW, STEP, ERROR, DUE = range(4)  # in the clock
-TRIED, FITTED, FIRST_FITTED = range(3)  # in the counts
+TRIED, FITTED, FIRST_FITTED, DRAWN, LOOKED, FOUND = range(6)  # in the counts, the last three for batches
 
 summed: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-
-
-class Arrays(NamedTuple):
-    """What a training works on; "trial" is where a step leads to before it is taken."""
-
-    examples: np.ndarray
-    labels: np.ndarray
-    mask: np.ndarray
-    directions: np.ndarray
-    parameters: np.ndarray
-    velocity: np.ndarray
-    trial: np.ndarray
-    trial_velocity: np.ndarray
-    first: np.ndarray
-    outputs: np.ndarray
-    trial_outputs: np.ndarray
-    predictions: np.ndarray
-    pulls: np.ndarray
-
-
-class Rules(NamedTuple):
-    """What a training is: sizes, functions and rules, as numbers."""
-
-    n: int
-    width: int
-    dim: int
-    lanes: int
-    activation: int
-    sharpness: float
-    value_factor: float
-    slope_factor: float
-    loss: int
-    loss_sharpness: float
-    alpha: float
-    has_margins: bool
-    along_directions: bool
-    margin: float
-    fraction: float
-    max_time: float
-    max_steps: int
-    least_loss: float
-    max_output_change: float
-    max_gradient_change: float
-    learning_rate: float
-    momentum: float
 
 
 for function in (
@@ -77,44 +38,6 @@ for function in (
     step_control.of_floor,
 ):
     register_jitable(function)
-
-
-@compiled
-def set_outputs(parameters, outputs, a, r):
-    """Set f at the examples."""
-    sharpness = parameters.dtype.type(r.sharpness)
-    sum_outputs(parameters, a.examples, outputs, r.activation, sharpness, r.dim, r.lanes, 0, len(outputs) // ROWS)
-    outputs *= parameters.dtype.type(r.value_factor / r.width)
-
-
-@compiled
-def set_velocity(parameters, velocity, a, r):
-    """Set −h ∂L/∂θ from the pulls, zero for what is frozen."""
-    sharpness, size = parameters.dtype.type(r.sharpness), (r.dim + 2) * r.lanes
-    sum_gradients(
-        parameters, a.examples, a.pulls, velocity, r.activation, sharpness, r.dim, r.lanes, 0, len(velocity) // size
-    )
-    value, slope = parameters.dtype.type(-r.value_factor / r.n), parameters.dtype.type(-r.slope_factor / r.n)
-    for panel in range(0, len(velocity), size):
-        for k in range(panel, panel + size - r.lanes):
-            velocity[k] *= slope * a.mask[k]
-        for k in range(panel + size - r.lanes, panel + size):
-            velocity[k] *= value * a.mask[k]
-    if r.along_directions:
-        project(velocity, a.directions, r.dim, r.lanes)
-
-
-@compiled
-def project(velocity, directions, dim, lanes):
-    """Keep the part of the velocity of each ω along its direction at the start."""
-    for panel in range(len(velocity) // ((dim + 2) * lanes)):
-        at, of = panel * (dim + 2) * lanes, panel * dim * lanes
-        for lane in range(lanes):
-            along = velocity.dtype.type(0)
-            for i in range(dim):
-                along += velocity[at + i * lanes + lane] * directions[of + i * lanes + lane]
-            for i in range(dim):
-                velocity[at + i * lanes + lane] = along * directions[of + i * lanes + lane]
 
 
 @compiled
@@ -205,11 +128,11 @@ def follow(a, r, clock, counts, budget):
         step = a.parameters.dtype.type(length)
         for k in range(len(a.trial)):
             a.trial[k] = a.parameters[k] + step * a.velocity[k]
-        set_outputs(a.trial, a.trial_outputs, a, r)
+        together(TRIAL_OUTPUTS, a, r)
         made = step_control.Change(largest_change(a, r), 0.0, 0.0, 0.0)
         if made.output < limits.output:
             set_pulls(a.trial_outputs, a, r)
-            set_velocity(a.trial, a.trial_velocity, a, r)
+            together(TRIAL_VELOCITY, a, r)
             new_speed = squares(a.trial_velocity)
             difference = squared_distance(a.trial_velocity, a.velocity)
             made = step_control.change(made.output, length, difference, speed, new_speed, size)
@@ -229,25 +152,28 @@ def follow(a, r, clock, counts, budget):
 
 
 @compiled
-def descend(a, r, clock, counts, budget):
-    """Take steps of one length until the training ends, until something is to be recorded, or a number of steps.
-
-    The trial holds what the heavy ball moves by.
-    """
+def push(a, r, clock, counts):
+    """Take a step of the heavy ball along the velocity; the trial holds what it moves by."""
     momentum, rate = a.parameters.dtype.type(r.momentum), a.parameters.dtype.type(r.learning_rate)
+    for k in range(len(a.trial)):
+        a.trial[k] = momentum * a.trial[k] + a.velocity[k]
+        a.parameters[k] += rate * a.trial[k]
+    counts[TRIED] += 1
+    clock[TIME_NOW] = r.learning_rate * counts[TRIED]
+
+
+@compiled
+def descend(a, r, clock, counts, budget):
+    """Take steps of one length until the training ends, until something is to be recorded, or a number of steps."""
     for _ in range(budget):
         reason = ended(a, r, clock, counts, 1.0)
         if reason != DIVERGED and to_record(clock, counts):
             return RECORD
         if reason != RUNNING:
             return reason
-        set_velocity(a.parameters, a.velocity, a, r)
-        for k in range(len(a.trial)):
-            a.trial[k] = momentum * a.trial[k] + a.velocity[k]
-            a.parameters[k] += rate * a.trial[k]
-        counts[TRIED] += 1
-        clock[TIME_NOW] = r.learning_rate * counts[TRIED]
-        set_outputs(a.parameters, a.outputs, a, r)
+        together(VELOCITY, a, r)
+        push(a, r, clock, counts)
+        together(OUTPUTS, a, r)
         set_pulls(a.outputs, a, r)
     return PAUSED
 
@@ -255,7 +181,7 @@ def descend(a, r, clock, counts, budget):
 @compiled
 def begin(a, r):
     """Compute the outputs before training, and the predictions, pulls and velocity that follow."""
-    set_outputs(a.parameters, a.first, a, r)
-    a.outputs[:] = a.first
+    together(OUTPUTS, a, r)
+    a.first[:] = a.outputs
     set_pulls(a.outputs, a, r)
-    set_velocity(a.parameters, a.velocity, a, r)
+    together(VELOCITY, a, r)
