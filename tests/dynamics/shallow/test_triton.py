@@ -35,8 +35,14 @@ def test_kernels_on_the_card_that_is_here_agree_with_the_reference(tmp_path):
     agree(tmp_path, TRITON_INTERPRET="0")
 
 
-def agree(folder, **environment):
-    script = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "triton_agreement.py")]
+@pytest.mark.slow
+@needs_triton
+def test_interpreted_kernels_agree_for_every_activation_loss_and_frozen_set(tmp_path):
+    agree(tmp_path, "slow", TRITON_INTERPRET="1")
+
+
+def agree(folder, marked="not slow", **environment):
+    script = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marked, str(HERE / "triton_agreement.py")]
     done = run(script, folder=folder, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "skipped" not in done.stdout
@@ -46,4 +52,4 @@ def agree(folder, **environment):
 def test_the_kernels_compile_for_a_card_that_is_not_here(tmp_path):
     done = run([str(HERE / "triton_compilation.py")], folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(done.stdout.splitlines()) == 6
+    assert len(done.stdout.splitlines()) == 4

@@ -53,12 +53,20 @@ def made_of(sizes, kind="relu", loss="hinge", frozen=(), dtype=torch.float64):
 
 @pytest.mark.parametrize(("kind", "loss", "frozen"), CASES)
 def test_a_flow_is_that_of_the_reference(kind, loss, frozen):
-    made, stop, limits = made_of(ONE, kind, loss, frozen), Stop(max_steps=3), Limits(0.3, 1e-4)
+    made, stop, limits = made_of(ONE, kind, loss, frozen), Stop(max_steps=2), Limits(0.3, 1e-4)
     (ours,) = together.follow(made, stop, limits, 2)
     same_run(ours, loops.follow(Reference(made[0]), stop, limits, 2), 1e-12)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "loss", "frozen"), [*itertools.product(KINDS, LOSSES, FROZEN)])
+def test_a_flow_is_that_of_the_reference_for_every_frozen_set(kind, loss, frozen):
+    made, stop, limits = made_of(ONE, kind, loss, frozen), Stop(max_steps=12), Limits(0.1, 1e-4)
+    (ours,) = together.follow(made, stop, limits, 2)
+    same_run(ours, loops.follow(Reference(made[0]), stop, limits, 2), 1e-12)
+
+
+@pytest.mark.parametrize("kind", ["relu", "softplus"])
 def test_networks_of_different_sizes_keep_apart(kind):
     made, stop, limits = made_of(RAGGED, kind, "logistic"), Stop(max_steps=2), Limits(0.3, 1e-4)
     for ours, each in zip(together.follow(made, stop, limits, 0), made, strict=True):

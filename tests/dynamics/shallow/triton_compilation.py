@@ -2,12 +2,13 @@
 
 # pyright: reportMissingImports=false
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from learnscope.dynamics.shallow.triton import kernels
-from learnscope.dynamics.shallow.triton.layout import LAUNCH, row_tile
+from learnscope.dynamics.shallow.triton.layout import LAUNCH, TILE, row_tile
 
 CARD = GPUTarget("cuda", 90, 32)
 POINTERS = ("parameters", "examples", "predictions", "labels", "parts")
@@ -28,18 +29,18 @@ def compiled(kernel, dtype, **constants):
 
 
 def main():
-    for dtype, tile, kind, loss, dim in (
-        ("fp32", 64, "softplus", "soft_hinge", 10),
-        ("fp32", 64, "erf", "hinge", 127),
-        ("fp64", 32, "tanh", "logistic", 2),
+    """Compile both kernels, with each activation, dtype, and number of rows of a tile for the inputs."""
+    for kernel, dtype, activation, dim in (
+        (kernels.sum_outputs, "fp32", "relu", 10),
+        (kernels.sum_gradients, "fp32", "softplus", 10),
+        (kernels.sum_gradients, "fp32", "erf", 127),
+        (kernels.sum_gradients, "fp64", "tanh", 2),
     ):
-        common = {"ROWS": dim + 1, "KIND": kind, "SHARPNESS": 5.0, "TILE": tile, "splits": 1}
-        of_loss = {"LOSS": loss, "LOSS_SHARPNESS": 20.0, "ROW_TILE": row_tile(dim)}
-        for program in (
-            compiled(kernels.sum_outputs, dtype, **common),
-            compiled(kernels.sum_gradients, dtype, **common, **of_loss),
-        ):
-            print(kind, dtype, len(program.asm["cubin"]))
+        tile = TILE[getattr(torch, f"float{dtype[2:]}")]
+        constants = {"ROWS": dim + 1, "KIND": activation, "SHARPNESS": 2.3, "TILE": tile, "splits": 1}
+        if kernel is kernels.sum_gradients:
+            constants |= {"LOSS": "soft_hinge", "LOSS_SHARPNESS": 20.0, "ROW_TILE": row_tile(dim)}
+        print(activation, dtype, len(compiled(kernel, dtype, **constants).asm["cubin"]))
 
 
 if __name__ == "__main__":
