@@ -34,7 +34,7 @@ def error_figure(data: xr.Dataset, learners: Mapping[str, str]) -> Figure:
         f"tangent kernel before and after training. {SEEDS} Trainings that ended before their margins were reached: "
         f"{unfinished} of {data['fitted'].size}.",
         "On the stripe the kernel after feature training comes near the network, and the kernel before training stays "
-        "behind with all that is lazy. On images the kernel after training is ahead of the network that it comes from.",
+        "behind with all that is lazy. On images the kernel after training is even ahead.",
         "Paccolat, Petrini, Geiger, Tyloo, Wyart 2021",
     )
     chart = Chart(_sizes(data), choices, choice_name="Task", starts=_panels(data), height=420)
@@ -88,4 +88,4 @@ def _components(name: str, title: str, values: xr.DataArray, kernels: Mapping[st
 
 
 def _sizes(data: xr.Dataset) -> Axis:
-    return Axis("n_train", "examples p", "log", data["n_train"].values)
+    return Axis("n_train", "examples p", "names", data["n_train"].values.astype(str))
