@@ -196,3 +196,16 @@ def test_the_caller_s_own_hooks_run_on_the_probe(small_model, blobs):
     Scope(small_model, blobs)
     assert calls
     handle.remove()
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (8,)])
+def test_a_module_that_is_registered_twice_keeps_its_parameters(shape):
+    images = len(shape) > 1
+    first, twice = (nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)) if images else (nn.Linear(8, 4), nn.Linear(4, 4))
+    model = nn.Sequential(first, nn.ReLU(), twice, nn.Tanh(), twice, nn.Flatten(), nn.Linear(16 if images else 4, 3))
+    before = dict(model.named_parameters(remove_duplicate=False))
+    scope = Scope(model, (torch.randn(24, *shape), torch.arange(24) % 3), at=schedules.every(1))
+    scope.step()
+    after = dict(model.named_parameters(remove_duplicate=False))
+    assert all(after[name] is parameter for name, parameter in before.items())
+    assert "tangent_kernel" not in scope.failures

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from learnscope.errors import InputError
 from learnscope.kernels.products import Function, Tensors, Way, agrees, directional_derivative
+from learnscope.kernels.tangent.functional import call_with
 from learnscope.kernels.tangent.selection import refuse_coupled
 
 START = "_at_start"  # ends the names of the buffers that hold the parameters of the expansion
@@ -93,7 +93,7 @@ class _Linearised(nn.Module):
         fixed = {name: tensors[name] for name in self._fixed}
 
         def outputs(varied: dict[str, Tensor]) -> Tensor:
-            values = functional_call(network, (varied, fixed), (x.clone(),), tie_weights=True)
+            values = call_with(network, varied | fixed, x.clone())
             if not isinstance(values, Tensor):
                 kind = type(values).__name__
                 raise InputError(f"the model returned a {kind}: wrap it so that it returns one tensor of outputs.")

@@ -11,9 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.func import functional_call, jvp
+from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from learnscope.kernels.tangent.functional import call_with
 from learnscope.kernels.tangent.selection import Readout, evaluated
 
 Tensors = dict[str, Tensor]
@@ -124,7 +125,7 @@ def _as_function(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[
     fixed = {name: p.detach() for name, p in named.items() if name not in at} | dict(model.named_buffers())
 
     def scalars(parameters: Tensors) -> Tensor:
-        return readout(functional_call(model, (parameters, fixed), (x.clone(),), tie_weights=True))
+        return readout(call_with(model, parameters | fixed, x.clone()))
 
     return scalars, at
 

@@ -143,6 +143,11 @@ class Idle(nn.Module):
         return (self.scale * x).tanh()
 
 
+def registered_twice():
+    shared = nn.Linear(5, 5)
+    return nn.Sequential(shared, nn.Tanh(), shared)
+
+
 class OnlyShared(nn.Module):
     def __init__(self):
         super().__init__()
@@ -177,6 +182,7 @@ CASES = {
     ),
     "residual in place": (Residual, (5,)),
     "called twice": (CalledTwice, (5,)),
+    "registered twice": (registered_twice, (5,)),
     "only a shared module": (OnlyShared, (5,)),
     "idle module": (Idle, (5,)),
     "tied": (Tied, (5,)),

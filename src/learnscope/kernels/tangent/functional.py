@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,23 @@ def one_by_one(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[st
     }
 
 
+def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *arguments: Any) -> Any:
+    """Call a model with other tensors in the place of its parameters and buffers, under all names that these have.
+
+    That is ``torch.func.functional_call``, but for modules that are registered under several names: it would exchange
+    their tensors as often, put back the wrong ones, and so leave the model with tensors that are lent.
+    """
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    given = {id(own): tensors[name] for name, own in named if name in tensors}
+    holders = {name: id(module) for name, module in model.named_modules(remove_duplicate=False)}
+    lent: dict[tuple[int, str], tuple[str, Tensor]] = {}
+    for name, own in named:
+        holder, _, place = name.rpartition(".")
+        if id(own) in given:
+            lent.setdefault((holders[holder], place), (name, given[id(own)]))
+    return functional_call(model, dict(lent.values()), arguments, tie_weights=False)
+
+
 def _transformed(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str]) -> dict[str, Tensor]:
     named = dict(model.named_parameters())
     varied = {name: named[name].detach() for name in names}
@@ -55,8 +73,7 @@ def _transformed(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[
     fixed |= dict(model.named_buffers())
 
     def scalars(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
-        values = functional_call(model, (parameters, fixed), (example.clone()[None],), tie_weights=True)
-        return readout(values)[0]
+        return readout(call_with(model, parameters | fixed, example.clone()[None]))[0]
 
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention cannot be transformed
         found = vmap(jacrev(scalars), (None, 0))(varied, x)
