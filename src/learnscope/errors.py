@@ -30,6 +30,10 @@ class DownloadError(LearnscopeError, OSError):
     """A data set could not be fetched, or what came is not what was expected."""
 
 
+class LeftOutWarning(UserWarning):
+    """Part of what was asked about cannot be looked at, and is not in the result."""
+
+
 def nearest_names(name: str, known: Iterable[str], most: int = 3) -> str:
     """Return the known names closest to ``name``, quoted and joined for the end of an error message.
 

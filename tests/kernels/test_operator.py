@@ -125,6 +125,7 @@ def test_chunks_under_a_small_budget_give_the_same_products(case, generator):
         torch.testing.assert_close(operator @ v, whole @ v, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.filterwarnings("ignore::learnscope.errors.LeftOutWarning")
 def test_selected_and_frozen_parameters_are_respected(x):
     model = mlp()
     model[0].bias.requires_grad_(False)

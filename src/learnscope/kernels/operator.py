@@ -23,6 +23,7 @@ from learnscope.kernels.tangent.selection import (
     evaluated,
     refuse_coupled,
     selected_parameters,
+    warn_of_left_out,
 )
 
 COPIES = 4  # of what a forward pass saves, that differentiating it twice holds at once
@@ -41,7 +42,8 @@ class TangentOperator:
             must be in eval mode. Half precision is computed in float32, on a copy.
         x: [n, ...] inputs.
         outputs: as for :func:`learnscope.kernels.tangent_kernel`; "trace" costs as many products as there are outputs.
-        parameters: names or patterns, or a predicate of (name, parameter); all by default.
+        parameters: names or patterns, or a predicate of (name, parameter); all by default. Those that do not require
+            gradients are left out, and named in a warning.
         budget: bytes of memory for the examples that are worked on at once; 2 GiB by default. Each method takes
             three copies of the parameters beyond that.
 
@@ -82,7 +84,9 @@ class TangentOperator:
         dtype = working_dtype(model, None)
         self._model, self._x = model_in(model, dtype), inputs_in(x, dtype)
         self._readout, self._selected = Readout(outputs), parameters
-        self._names = selected_parameters(model, parameters).names
+        chosen = selected_parameters(model, parameters)
+        warn_of_left_out(chosen)
+        self._names = chosen.names
         self._budget = DEFAULT_BUDGET if budget is None else budget
         scalars, each = self._measured()
         if each > self._budget:

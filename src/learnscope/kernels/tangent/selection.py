@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
-from learnscope.errors import InputError, nearest_names
+from learnscope.errors import InputError, LeftOutWarning, nearest_names
 
 Outputs = str | int | Callable[[Tensor], Tensor]
+NAMED = 10  # in a warning
 Selected = str | Sequence[str] | Callable[[str, nn.Parameter], bool] | None
 
 
@@ -61,6 +63,18 @@ def selected_parameters(model: nn.Module, parameters: Selected = None) -> Parame
     if not names:
         raise InputError("no parameter that requires gradients is selected: the tangent kernel would be zero.")
     return Parameters(names, tuple(name for name in chosen if not every[name].requires_grad))
+
+
+def warn_of_left_out(parameters: Parameters) -> None:
+    """Name those that were selected but do not require gradients, if there are any, in one warning."""
+    left = parameters.left_out
+    if left:
+        more = f" and {len(left) - NAMED} more, which selected_parameters(model).left_out names" * (len(left) > NAMED)
+        warnings.warn(
+            f"left out of the tangent kernel, for they do not require gradients: {', '.join(left[:NAMED])}{more}",
+            LeftOutWarning,
+            stacklevel=4,
+        )
 
 
 @dataclass(frozen=True, slots=True)
