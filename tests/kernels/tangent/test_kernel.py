@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from learnscope.errors import BudgetError, InputError
+from learnscope.errors import BudgetError, InputError, LeftOutWarning
+from learnscope.kernels.operator import TangentOperator
 from learnscope.kernels.tangent import TangentKernel, reference, selected_parameters, tangent_kernel
 from learnscope.kernels.tangent.capture import candidates
 from learnscope.kernels.tangent.plan import make_plan
@@ -67,8 +68,10 @@ def test_the_model_is_left_as_it_was(case):
     model, x = case
     before = copy.deepcopy(model.state_dict())
     modes = [module.training for module in model.modules()]
-    random = torch.get_rng_state()
+    random, own = torch.get_rng_state(), [id(p) for p in model.parameters()]
     tangent_kernel(model, x.clone())
+    tangent_kernel(model, x.clone(), method="functional")
+    assert [id(p) for p in model.parameters()] == own
     assert all(torch.equal(a, b) for a, b in zip(before.values(), model.state_dict().values(), strict=True))
     assert all(p.grad is None for p in model.parameters())
     assert [module.training for module in model.modules()] == modes
@@ -121,12 +124,35 @@ def test_parameters_are_selected_by_name_pattern_or_predicate(x):
     torch.testing.assert_close(biases, reference.tangent_kernel(model, x, parameters=["0.bias", "2.bias"]))
 
 
-def test_frozen_parameters_are_left_out_and_listed(x):
+def test_frozen_parameters_are_left_out_and_named_in_one_warning(x):
     model = mlp()
     model[0].weight.requires_grad_(False)
     assert selected_parameters(model).left_out == ("0.weight",)
     truth = reference.tangent_kernel(model, x, parameters=["0.bias", "2.weight", "2.bias"])
-    torch.testing.assert_close(tangent_kernel(model, x), truth)
+    with pytest.warns(LeftOutWarning, match=r"do not require gradients: 0\.weight$") as said:
+        kernel = tangent_kernel(model, x, budget=20_000)
+    assert len(said) == 1
+    torch.testing.assert_close(kernel, truth)
+    with pytest.warns(LeftOutWarning):
+        prepared = TangentKernel(model, x)
+    torch.testing.assert_close(prepared(x), truth)  # without another warning, which would be an error
+    with pytest.warns(LeftOutWarning, match=r"0\.weight$"):
+        TangentOperator(model, x)
+
+
+def test_nobody_is_warned_who_chose_what_requires_gradients(x):
+    model = mlp()
+    model[0].weight.requires_grad_(False)
+    tangent_kernel(model, x, parameters=lambda name, parameter: parameter.requires_grad)  # warnings are errors
+    tangent_kernel(model, x, parameters="2")
+
+
+def test_a_warning_names_ten_parameters_and_counts_the_others():
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(7)))
+    for p in model[:6].parameters():
+        p.requires_grad_(False)
+    with pytest.warns(LeftOutWarning, match=r"0\.weight, .*, 4\.bias and 2 more, which selected_parameters"):
+        tangent_kernel(model, torch.ones(1, 2))
 
 
 def test_the_dtype_is_the_models_unless_asked_otherwise(x):
@@ -296,6 +322,44 @@ def test_a_prepared_kernel_refuses_training_mode_and_other_calls(x):
         kernel(x[:0])
     with pytest.raises(InputError, match="no inputs"):
         kernel(x, x[:0])
+
+
+def deep(generator):
+    """Return a network of many layers that keep much of each example, and inputs."""
+    torch.manual_seed(0)
+    layers = [each for _ in range(5) for each in (nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Tanh())]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 3)).double().eval()
+    return model, torch.randn(40, 4, 4, 4, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("outputs", ["all", "trace"])
+@pytest.mark.parametrize("rectangular", [False, True])
+def test_layers_in_turns_make_the_same_kernel(outputs, rectangular, generator):
+    model, x = deep(generator)
+    x1, x2 = (x[:5], x[5:8]) if rectangular else (x[:8], None)
+    truth = reference.tangent_kernel(model, x1, x2, outputs=outputs)
+    plan = make_plan(model, x, Readout(outputs), None)
+    budget = 2 * plan.held + plan.working  # less than a pair takes in all layers at once
+    assert len(plan.turns(len(x1), len(x1 if x2 is None else x2), budget, symmetric=x2 is None)) > 1
+    torch.testing.assert_close(tangent_kernel(model, x1, x2, outputs=outputs, budget=budget), truth)
+    parts = tangent_kernel(model, x1, x2, outputs=outputs, budget=budget, by_layer=True)
+    torch.testing.assert_close(torch.stack(list(parts.values())).sum(0), truth)
+
+
+def test_turns_take_every_layer_once_and_only_if_not_all_examples_fit(generator):
+    model, x = deep(generator)
+    plan = make_plan(model, x, Readout("trace"), None)
+    assert len(plan.turns(40, 40, 10**9, symmetric=True)) == 1
+    with pytest.raises(BudgetError) as error:
+        plan.turns(40, 40, 1)
+    least = int(str(error.value).rpartition("give ")[2].rstrip(".").replace(",", ""))
+    assert least < 2 * plan.held + plan.working  # what one pair takes in all layers at once
+    for budget in (least, 2 * least, 8 * plan.held, 20 * plan.held, 60 * plan.held):
+        turns = plan.turns(40, 40, budget, symmetric=True)
+        assert [name for turn in turns for name in turn.parts] == list(plan.parts)
+        for turn in turns:
+            some, sizes = plan.only(turn.parts), turn.sizes
+            assert (sizes.rows + sizes.columns) * some.held + sizes.piece * some.working <= budget or sizes.rows == 1
 
 
 MEMORY = """

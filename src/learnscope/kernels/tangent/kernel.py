@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from learnscope.errors import InputError
 from learnscope.kernels.tangent.contraction import add_kernel, add_transposed, examples_of
-from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, Sizes, make_plan
+from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, Sizes
 from learnscope.kernels.tangent.precision import inputs_in, model_in, undisturbed, warn_if_not_finite, working_dtype
-from learnscope.kernels.tangent.selection import Outputs, Readout, Selected, refuse_coupled
+from learnscope.kernels.tangent.remembered import remembered_plan
+from learnscope.kernels.tangent.selection import Outputs, Selected, refuse_coupled, warn_of_left_out
 
 DEFAULT_BUDGET = 2 * 2**30
 
@@ -40,7 +41,8 @@ def tangent_kernel(
             function from outputs to [n] is the kernel of one scalar.
         by_layer: return a dictionary from each layer's name to its part; the parts sum to the whole.
         parameters: names or patterns, or a predicate of (name, parameter); all by default. Those that do not require
-            gradients are left out (:func:`selected_parameters` lists them).
+            gradients are left out, and named in a :class:`~learnscope.errors.LeftOutWarning`; choose
+            ``lambda name, parameter: parameter.requires_grad`` to leave them out without one.
         method: how layers are contracted. "layerwise" multiplies the Gram matrices of a layer's inputs and of its
             output gradients; at several positions this is a sum over pairs of them, "positions". "jacobian" forms each
             layer's Jacobian. "functional" leaves all to ``torch.func``. "auto" takes the cheapest for each layer.
@@ -117,7 +119,8 @@ class TangentKernel:
         self._model, self._by_layer, self._dtype = model, by_layer, working_dtype(model, dtype)
         x = inputs_in(x, self._dtype)
         with undisturbed(x):
-            plan = make_plan(model_in(model, self._dtype), x, Readout(outputs), parameters, method)
+            plan = remembered_plan(model_in(model, self._dtype), x, outputs, parameters, method)
+        warn_of_left_out(plan.parameters)
         self._plan = replace(plan, model=model)
 
     def __call__(

@@ -168,8 +168,8 @@ class Plan:
             BudgetError: if not even one pair fits for some layer alone, with the least that does.
         """
         best, least = [], math.inf
-        for count in range(1, len(self.parts) + 1):
-            groups = self._groups(count)
+        counts = _counts(len(self.parts))
+        for groups in map(self._groups, counts):
             if max(map(self._least, groups)) > budget:
                 continue
             found = [Turn(group, self.only(group).sizes(n, m, budget)) for group in groups]
@@ -179,9 +179,7 @@ class Plan:
             if all(turn.sizes.rows >= n for turn in found):  # more turns would not save anything
                 break
         if not best:
-            raise _too_small(
-                budget, min(max(map(self._least, self._groups(count + 1))) for count in range(len(self.parts)))
-            )
+            raise _too_small(budget, min(max(map(self._least, self._groups(count))) for count in counts))
         return best
 
     def sizes(self, n: int, m: int, budget: int) -> Sizes:
@@ -221,8 +219,7 @@ class Plan:
 
     def _cost(self, turn: Turn, n: int, m: int, *, symmetric: bool) -> int:
         """Return the multiplications of a turn, without those for pairs of examples."""
-        names = list(self.parts)
-        first = 0 if PARAMETER in turn.parts else min(names.index(name) for name in turn.parts)
+        first = 0 if PARAMETER in turn.parts else list(self.parts).index(turn.parts[0])
         every = [part.passed for part in self.parts.values()]
         formed = sum(self.parts[name].formed for name in turn.parts)
         passes, forms = _repeats(n, m, turn.sizes, symmetric=symmetric)
@@ -291,6 +288,14 @@ def _parts(
         saved = proof.saved // proof.examples * proof.scalars
         parts[PARAMETER] = Part(general, general + saved, 0, 0, 0)
     return parts
+
+
+def _counts(parts: int) -> list[int]:
+    """Return in how many turns to try: few, and then ever fewer of the many."""
+    counts = [1]
+    while counts[-1] < parts:
+        counts.append(min(parts, counts[-1] + 1 + counts[-1] // 4))
+    return counts
 
 
 def _repeats(n: int, m: int, sizes: Sizes, *, symmetric: bool) -> tuple[int, int]:

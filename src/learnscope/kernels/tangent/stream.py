@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from learnscope.errors import InputError, StoreError
-from learnscope.kernels.tangent.kernel import tangent_kernel
-from learnscope.kernels.tangent.plan import Method
+from learnscope.kernels.tangent.kernel import TangentKernel
+from learnscope.kernels.tangent.plan import MANY, Method
 from learnscope.kernels.tangent.selection import Outputs, Selected
 
 if TYPE_CHECKING:
@@ -68,83 +69,78 @@ def stream_tangent_kernel(
     Cost: as there, with passes over the rows and the columns of each tile: n²/tile examples in all, if the budget holds
         a tile's blocks.
     """
-    import zarr
-
     if tile is not None and tile < 1:
         raise InputError(f"tile={tile}: a tile has at least one row.")
-    first = tangent_kernel(model, x1[:1], outputs=outputs, parameters=parameters, method=method, dtype=dtype)
-    assert isinstance(first, Tensor)
-    others = x1 if x2 is None else x2
-    tile = tile or _tile(first)
-    identity = _identity(model, x1, others, outputs, parameters, first.dtype)
-    group = _opened(path, identity, (len(x1), len(others), *first.shape[2:]), first.dtype, tile)
-    finished = group[FINISHED]
-    assert isinstance(finished, zarr.Array)
-    places = [(i, j) for i in range(finished.shape[0]) for j in range(finished.shape[1]) if x2 is not None or j >= i]
-    state = np.asarray(finished[:])
+    kernel = TangentKernel(model, x1[:MANY], outputs=outputs, parameters=parameters, method=method, dtype=dtype)
+    one = _whole(kernel(x1[:1], budget=budget))
+    others, tile = x1 if x2 is None else x2, tile or _tile(one)
+    identity = _identity(model, x1, others, outputs, parameters, one.dtype)
+    group = _opened(path, identity, (len(x1), len(others), *one.shape[2:]), one.dtype, tile)
+    state = np.asarray(_array(group, FINISHED)[:])
+    places = [(i, j) for i, j in np.ndindex(*state.shape) if x2 is not None or j >= i]
     missing = [place for place in places if not state[place]]
-    options = {"outputs": outputs, "parameters": parameters, "method": method, "budget": budget, "dtype": dtype}
-    done = len(places) - len(missing)
-    watch = watch or (lambda done, total: None)
+    watch, done = watch or (lambda done, total: None), len(places) - len(missing)
     watch(done, len(places))
-    for _ in _computed(str(path), model, x1, x2, tile, missing, options, client):
+    for _ in _written(_Work(str(path), kernel, x1, x2, tile, budget), missing, client):
         done += 1
         watch(done, len(places))
-    kernel = group[KERNEL]
-    assert isinstance(kernel, zarr.Array)
-    return kernel
+    return _array(group, KERNEL)
 
 
-def write_tile(
-    path: str,
-    model: nn.Module,
-    x1: Tensor,
-    x2: Tensor | None,
-    tile: int,
-    place: tuple[int, int],
-    options: dict[str, Any],
-) -> tuple[int, int]:
-    """Compute one tile and write it, then mark it as finished; what a worker does."""
-    import zarr
+@dataclass(frozen=True)
+class _Work:
+    """What is needed to compute any tile, by whoever does."""
 
-    i, j = (index * tile for index in place)
-    others = x1 if x2 is None else x2
-    same = x2 is None and i == j
-    kernel = tangent_kernel(model, x1[i : i + tile], None if same else others[j : j + tile], **options)
-    assert isinstance(kernel, Tensor)
-    group = zarr.open_group(path, mode="r+")
-    target, finished = group[KERNEL], group[FINISHED]
-    assert isinstance(target, zarr.Array)
-    assert isinstance(finished, zarr.Array)
-    target[i : i + tile, j : j + tile] = kernel.cpu().numpy()
-    if x2 is None and not same:
-        mirrored = kernel.transpose(0, 1).transpose(2, 3) if kernel.ndim == 4 else kernel.T
-        target[j : j + tile, i : i + tile] = mirrored.cpu().numpy()
-    finished[place] = 1
-    return place
+    path: str
+    kernel: TangentKernel
+    x1: Tensor
+    x2: Tensor | None
+    tile: int
+    budget: int | None
+
+    def write(self, place: tuple[int, int]) -> None:
+        """Compute a tile and write it, then mark it as finished."""
+        import zarr
+
+        rows, columns = (slice(index * self.tile, (index + 1) * self.tile) for index in place)
+        others = self.x1 if self.x2 is None else self.x2
+        same = self.x2 is None and rows == columns
+        found = _whole(self.kernel(self.x1[rows], None if same else others[columns], budget=self.budget))
+        group = zarr.open_group(self.path, mode="r+")
+        target = _array(group, KERNEL)
+        target[rows, columns] = found.cpu().numpy()
+        if self.x2 is None and not same:
+            mirrored = found.transpose(0, 1).transpose(2, 3) if found.ndim == 4 else found.T
+            target[columns, rows] = mirrored.cpu().numpy()
+        _array(group, FINISHED)[place] = 1
 
 
-def _computed(
-    path: str,
-    model: nn.Module,
-    x1: Tensor,
-    x2: Tensor | None,
-    tile: int,
-    places: list[tuple[int, int]],
-    options: dict[str, Any],
-    client: Client | None,
-) -> Any:
+def _written(work: _Work, places: list[tuple[int, int]], client: Client | None) -> Iterator[None]:
+    """Yield whenever a tile has been written, here or by a worker."""
     if client is None:
-        yield from (write_tile(path, model, x1, x2, tile, place, options) for place in places)
+        yield from map(work.write, places)
         return
     from distributed import as_completed
 
-    shared = cast("list[Any]", client.scatter([model, x1, x2], broadcast=True))
-    tasks = [client.submit(write_tile, path, *shared, tile, place, options, pure=False) for place in places]
+    shared = cast("_Work", client.scatter(work, broadcast=True))
+    tasks = [client.submit(_Work.write, shared, place, pure=False) for place in places]
     try:
         yield from (future.result() for future in as_completed(tasks))
     finally:
         client.cancel(tasks)
+
+
+def _whole(kernel: Tensor | dict[str, Tensor]) -> Tensor:
+    assert isinstance(kernel, Tensor)
+    return kernel
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    import zarr
+
+    found = group[name]
+    assert isinstance(found, zarr.Array)
+    return found
 
 
 def _opened(path: str | Path, identity: str, shape: tuple[int, ...], dtype: torch.dtype, tile: int) -> zarr.Group:
