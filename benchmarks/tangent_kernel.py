@@ -1,6 +1,9 @@
 """Tangent kernels: our methods against each other, nngeometry, vmap(jacrev) and neural-tangents; memory; growth.
 
-python benchmarks/tangent_kernel.py [--quick] [--repeats 3] [--resnet 512]
+python benchmarks/tangent_kernel.py [SECTION ...] [--quick] [--repeats 3] [--resnet 512] [--streamed 20000]
+
+Sections: nngeometry, plain, neural-tangents, methods, growth, resnet, and only when named streamed, whose kernel of a
+CNN on MNIST is written to --folder and taken up from there.
 
 nngeometry lives in the environment of ``peers.sh``, neural-tangents in that of ``peers_jax.sh``. Without them, their
 comparisons are skipped. On a machine with CUDA everything but neural-tangents runs there.
@@ -9,6 +12,7 @@ comparisons are skipped. On a machine with CUDA everything but neural-tangents r
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import resource
 import statistics
@@ -17,7 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from learnscope.kernels import TangentKernel, tangent_kernel
+from learnscope.distributions.images import mnist
+from learnscope.kernels import TangentKernel, stream_tangent_kernel, tangent_kernel
 from timing import THREADS, Timing, heading, largest_relative_difference, line, peer, race, timed
 
 HERE = Path(__file__).parent
@@ -227,41 +232,98 @@ class NeuralTangents:
 
 
 def against_neural_tangents(cases: tuple[Case, ...], repeats: int) -> None:
-    """Compare steady times: theirs compiled before, ours prepared before."""
+    """Compare steady times: theirs compiled before, ours prepared before; and plain calls, which prepare themselves."""
     if not JAX.exists():
         print("neural-tangents is skipped: benchmarks/peers_jax.sh makes an environment with it.")
         return
     for case in cases:
         model, x = case.build()
-        kernel = TangentKernel(model, x)
-        finished(kernel(x))
+        prepared = TangentKernel(model, x)
+        rounds = 1 if case.n * case.outputs > 2000 else 7 * repeats
         with NeuralTangents(model, x) as peers:
-            rounds = [(timed(lambda kernel=kernel, x=x: finished(kernel(x)), 1), peers.once()) for _ in range(repeats)]
-            mine, theirs = (
-                sorted(each, key=lambda timing: timing.wall)[repeats // 2] for each in zip(*rounds, strict=True)
-            )
-            difference = largest_relative_difference(_flat(mine.result), peers.kernel())
-        line(f"{case.title}, neural-tangents (steady)", mine, theirs, difference)
+            for way, kernel in (("prepared", prepared), ("plain call", lambda x, model=model: ours(model, x))):
+                finished(kernel(x))
+                timings = [
+                    (timed(lambda kernel=kernel, x=x: finished(kernel(x)), 1), peers.once()) for _ in range(rounds)
+                ]
+                mine, theirs = (
+                    sorted(each, key=lambda timing: timing.wall)[rounds // 2] for each in zip(*timings, strict=True)
+                )
+                difference = largest_relative_difference(_flat(mine.result), peers.kernel())
+                line(f"{case.title}, neural-tangents, {way}", mine, theirs, difference)
 
 
-def resnet_memory(n: int, budget: int) -> None:
-    """Print time and peak memory of the trace kernel of ResNet-18, in a process of its own."""
-    command = [sys.executable, __file__, "--only-resnet", str(n), str(budget)]
-    print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
+def in_own_process(section: str, *numbers: object) -> None:
+    """Run a section whose peak memory counts in a process of its own."""
+    command = [sys.executable, __file__, "--alone", section, *map(str, numbers)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for text in process.stdout:
+            print(text, end="", flush=True)
 
 
-def only_resnet(n: int, budget: int) -> None:
-    torch.set_num_threads(THREADS)
+def resnet_alone(n: int, budget: int) -> None:
+    """Print time, peak memory and a spot check of the trace kernel of ResNet-18."""
     torch.manual_seed(0)
     model, x = resnet18(10).to(DEVICE), torch.randn(n, 3, 32, 32, device=DEVICE)
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
-    before = peak()
-    start = time.perf_counter()
-    ours(model, x, outputs="trace", budget=budget)
+    before, start, processor = peak(), time.perf_counter(), time.process_time()
+    kernel = ours(model, x, outputs="trace", budget=budget)
+    wall, processor = time.perf_counter() - start, time.process_time() - processor
     print(
-        f"ResNet-18 ({parameters:.1f} million parameters), trace kernel, N = {n}: {time.perf_counter() - start:.0f} s, "
-        f"peak {peak():.2f} GB of the process ({before:.2f} GB before), budget {budget / 1e9:.1f} GB"
+        f"ResNet-18 ({parameters:.1f} million parameters), trace kernel, N = {n}: {wall:.0f} s, {processor:.0f} s of "
+        f"processors, peak {peak():.2f} GB of the process ({before:.2f} GB before), budget {budget / 1e9:.1f} GB"
     )
+    pairs = ((0, 0), (0, n - 1), (n // 2, n // 3))
+    print(
+        f"{len(pairs)} pairs by autograd in float64: largest relative error {spot_check(kernel, model, x, pairs):.1e}"
+    )
+
+
+def spot_check(
+    kernel: Tensor | Mapping[tuple[int, int], Tensor], model: nn.Module, x: Tensor, pairs: tuple[tuple[int, int], ...]
+) -> float:
+    """Return the largest relative error of entries of a trace kernel, by a backward pass for each output in float64."""
+    model, x = copy.deepcopy(model).double(), x.double()
+    parameters = list(model.parameters())
+
+    def gradients(i: int) -> Tensor:
+        rows = [torch.autograd.grad(f, parameters, retain_graph=True) for f in model(x[i : i + 1])[0]]
+        return torch.cat([g.flatten() for row in rows for g in row])
+
+    truths = [float(gradients(i) @ gradients(j)) for i, j in pairs]
+    return max(abs(float(kernel[i, j]) / truth - 1) for (i, j), truth in zip(pairs, truths, strict=True))
+
+
+def mnist_cnn() -> nn.Sequential:
+    """Return two convolutions with pooling and a linear layer: 20,490 parameters."""
+    blocks = [
+        layer for i, o in ((1, 16), (16, 32)) for layer in (nn.Conv2d(i, o, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    ]
+    return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(1568, 10))
+
+
+def streamed_alone(n: int, folder: str) -> None:
+    """Stream the trace kernel of a CNN on MNIST to disk, and print progress, time, peak memory and a spot check."""
+    torch.manual_seed(0)
+    model, x = mnist_cnn().to(DEVICE), mnist().x_train[:n].to(DEVICE)
+    before, start, processor = peak(), time.perf_counter(), time.process_time()
+    found: list[int] = []
+
+    def watch(done: int, total: int) -> None:
+        found.append(done)
+        print(f"{done} of {total} tiles, {time.perf_counter() - start:.0f} s, peak {peak():.2f} GB", flush=True)
+
+    array = stream_tangent_kernel(folder, model, x, watch=watch)
+    wall, processor = time.perf_counter() - start, time.process_time() - processor
+    print(
+        f"trace kernel of a CNN on MNIST, N = {n}, {found[-1] - found[0]} of {found[-1]} tiles in this run: "
+        f"{wall:.0f} s, {processor:.0f} s of processors, peak {peak():.2f} GB of the process ({before:.2f} GB before)"
+    )
+    pairs = ((0, 0), (0, n - 1), (n // 2, n // 3))
+    entries = {pair: torch.from_numpy(np.asarray(array[pair])) for pair in pairs}
+    error = spot_check(entries, model, x, pairs)
+    print(f"{len(pairs)} pairs by autograd in float64: largest relative error {error:.1e}")
 
 
 def peak() -> float:
@@ -302,26 +364,37 @@ def _flat(kernel: Tensor) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help="all but streamed by default")
     parser.add_argument("--quick", action="store_true", help="the small cases only")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--resnet", type=int, default=512, help="examples of the kernel of ResNet-18; 0 leaves it out")
-    parser.add_argument("--only-resnet", type=int, nargs=2, metavar=("N", "BUDGET"))
+    parser.add_argument("--resnet", type=int, default=512, help="examples of the kernel of ResNet-18")
+    parser.add_argument("--budget", type=float, default=5e9, help="bytes for it")
+    parser.add_argument("--streamed", type=int, default=20_000, help="examples of the kernel that is streamed to disk")
+    parser.add_argument("--folder", default=str(Path(tempfile.gettempdir()) / "tangent_kernel_of_mnist.zarr"))
+    parser.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    if options.only_resnet:
-        only_resnet(*options.only_resnet)
+    torch.set_num_threads(THREADS)
+    if options.alone:
+        section, n, other = options.alone
+        resnet_alone(int(n), int(other)) if section == "resnet" else streamed_alone(int(n), other)
         return
+    cases = CASES[:4] if options.quick else CASES
+    sections: dict[str, Callable[[], None]] = {
+        "nngeometry": lambda: against_nngeometry(cases, options.repeats),
+        "plain": lambda: against_plain_jacobian(CASES[:4], options.repeats),
+        "neural-tangents": lambda: against_neural_tangents(cases, options.repeats),
+        "methods": lambda: compare_methods(cases, options.repeats),
+        "growth": lambda: growth(options.quick),
+        "resnet": lambda: in_own_process("resnet", options.resnet, int(options.budget)),
+        "streamed": lambda: in_own_process("streamed", options.streamed, options.folder),
+    }
+    if unknown := set(options.sections) - sections.keys():
+        parser.error(f"no section {sorted(unknown)}: choose from {', '.join(sections)}")
     heading()
     print(f"on {torch.cuda.get_device_name() if DEVICE == 'cuda' else 'the processor'}; ratios are theirs over ours")
-    cases = CASES[:4] if options.quick else CASES
-    against_nngeometry(cases, options.repeats)
-    against_plain_jacobian(CASES[:4], options.repeats)
-    against_neural_tangents(cases, options.repeats)
-    compare_methods(cases, options.repeats)
-    print()
-    growth(options.quick)
-    if options.resnet:
-        resnet_memory(options.resnet, 5 * 10**9)
+    for name in options.sections or [name for name in sections if name != "streamed"]:
+        sections[name]()
 
 
 if __name__ == "__main__":
