@@ -54,14 +54,12 @@ class Moment(NamedTuple):
         return too_short(self.step, self.time)
 
 
-def until(moments: Iterator[Moment], ended: Callable[[Moment], Rule | None], stuck: Rule) -> tuple[Moment, Rule]:
-    """Return the first moment of a trajectory that a rule ends, or at which it is stuck, and the rule."""
+def until(moments: Iterator[Moment], ended: Callable[[Moment], Rule | None]) -> tuple[Moment, Rule | None]:
+    """Return the first moment of a trajectory that a rule ends, and the rule; or at which it is stuck, and None."""
     while True:
         now = next(moments)
-        if (rule := ended(now)) is not None:
+        if (rule := ended(now)) is not None or now.stuck:
             return now, rule
-        if now.stuck:
-            return now, stuck
 
 
 def trajectory(system: System, state: Tensor, alpha: float, limits: Limits, max_time: float) -> Iterator[Moment]:

@@ -82,8 +82,8 @@ def flow(
         return ended(problem, now.predictions, stop, now.time, now.tried, now.squared_speed)
 
     moments = trajectory(_Flow(problem), problem.start(), alpha, limits, stop.max_time)
-    now, rule = until(moments, end, "diverged")
-    return recorder.run(now.state, now.predictions, now.time, now.tried, rule, now.error)
+    now, rule = until(moments, end)
+    return recorder.run(now.state, now.predictions, now.time, now.tried, rule or "diverged", now.error)
 
 
 class _Flow:

@@ -51,9 +51,9 @@ def follow(engine: Engine, stop: Stop, limits: Limits, per_decade: int) -> Run:
         return ended(problem, now.predictions, stop, now.time, now.tried, now.squared_speed)
 
     moments = trajectory(_Flow(engine), start, problem.alpha, limits, stop.max_time)
-    now, rule = until(moments, end, "diverged")
+    now, rule = until(moments, end)
+    rule, network = rule or "diverged", engine.network(now.state)
     note = flow_diverged(now.tried, now.step, now.time) if rule == "diverged" else ""
-    network = engine.network(now.state)
     return recorder.run(problem, network, now.predictions, now.time, now.tried, rule, now.error, note)
 
 

@@ -35,6 +35,11 @@ class Problem:
     def __post_init__(self) -> None:
         object.__setattr__(self, "has_margins", bool((self.y.abs() == 1).all()))
 
+    def directions(self) -> Tensor:
+        """Return ω/|ω| [h, d] at the start, zero where ω is."""
+        weights = self.network.weights
+        return weights / weights.norm(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+
 
 def problems(
     networks: Sequence[OneHiddenLayer],

@@ -28,8 +28,7 @@ class Reference:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.scaled = problem.x / math.sqrt(problem.network.dim)
-        weights = problem.network.weights
-        self.directions = weights / weights.norm(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+        self.directions = problem.directions()
 
     def start(self) -> Tensor:
         """Return the parameters of the network before training."""

@@ -36,9 +36,9 @@ class Entries(NamedTuple):
 
 def _entries(sources: str) -> Entries:
     @cached
-    def prepared(weights, biases, outputs, x, y, moving, lanes):
+    def prepared(weights, biases, outputs, x, y, directions, moving, lanes):
         assert sources
-        return state.prepared(weights, biases, outputs, x, y, moving, lanes)
+        return state.prepared(weights, biases, outputs, x, y, directions, moving, lanes)
 
     @cached
     def rows(flat, width, dim, lanes):

@@ -44,19 +44,6 @@ def rows(flat, width, dim, lanes):
 
 
 @compiled
-def directions(weights):
-    """Return ω/|ω| [h, d], zero where ω is."""
-    units = np.zeros_like(weights)
-    for neuron in range(len(weights)):
-        square = 0.0
-        for number in weights[neuron]:
-            square += np.float64(number) ** 2
-        if square > 0:
-            units[neuron] = weights[neuron] / weights.dtype.type(math.sqrt(square))
-    return units
-
-
-@compiled
 def tiles(x):
     """Return examples [p, d], divided by √d, as tiles."""
     n, dim = x.shape

@@ -5,7 +5,7 @@ rows of ω, then b, then β. Examples are tiles [p / ROWS, d, ROWS] of x / √d.
 examples no pull. Both passes compute pre-activations for a tile of examples and a panel of neurons in registers.
 """
 
-# ruff: noqa: ANN001, ANN201 (Numba infers the types of what it compiles)
+# ruff: noqa: ANN001, ANN201, ANN202 (Numba infers the types of what it compiles)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -33,45 +33,101 @@ def preactivations(parameters, neuron, examples, example, dim, lanes):
 
 
 @inlined
-def activated(kind, sharpness, u):
-    """Return a(s u) and a'(s u) of one of the activations; the compiler drops the one that is not used."""
-    if kind == RELU:
-        return tiles.relu(u)
-    if kind == SOFTPLUS:
-        return tiles.softplus(tiles.times(u, sharpness))
-    if kind == ERF:
-        return tiles.erf(u)
+def relu(u, sharpness):
+    """Return the rectifier and its slope."""
+    return tiles.relu(u)
+
+
+@inlined
+def softplus(u, sharpness):
+    """Return s times the softplus, and its slope."""
+    return tiles.softplus(tiles.times(u, sharpness))
+
+
+@inlined
+def erf(u, sharpness):
+    """Return the error function and its slope."""
+    return tiles.erf(u)
+
+
+@inlined
+def tanh(u, sharpness):
+    """Return the hyperbolic tangent and its slope."""
     return tiles.tanh(u)
+
+
+@inlined
+def add_products(gradients, neuron, pulled, examples, example, dim, lanes):
+    """Add Σ pulled · x over a tile to the gradients of a panel's ω, four inputs at a time, then two, then one."""
+    fours, twos = dim - dim % 4, dim - dim % 2
+    for i in range(0, fours, 4):
+        tiles.add_inner_of_four(gradients, neuron + i * lanes, pulled, examples, example + i * ROWS)
+    if fours < twos:
+        tiles.add_inner_of_two(gradients, neuron + fours * lanes, pulled, examples, example + fours * ROWS)
+    if twos < dim:
+        tiles.add_inner(gradients, neuron + twos * lanes, pulled, examples, example + twos * ROWS)
+
+
+def _passes(activated):
+    """Return both passes for one activation; to choose between activations inside of them would cost registers."""
+
+    @compiled
+    def outputs_of(parameters, examples, outputs, sharpness, dim, lanes, first, last):
+        panel = (dim + 2) * lanes
+        for tile in range(first, last):
+            total = tiles.zeros(parameters)
+            for neuron in range(0, len(parameters), panel):
+                u = preactivations(parameters, neuron, examples, tile * dim * ROWS, dim, lanes)
+                value, _ = activated(u, sharpness)
+                total = tiles.add_product(total, value, parameters, neuron + (dim + 1) * lanes)
+            tiles.store_sums(outputs, tile * ROWS, total)
+
+    @compiled
+    def gradients_of(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
+        panel = (dim + 2) * lanes
+        for neuron in range(first * panel, last * panel, panel):
+            gradients[neuron : neuron + panel] = 0
+            for tile in range(len(pulls) // ROWS):
+                u = preactivations(parameters, neuron, examples, tile * dim * ROWS, dim, lanes)
+                value, slope = activated(u, sharpness)
+                biases, outputs = neuron + dim * lanes, neuron + (dim + 1) * lanes
+                pulled = tiles.pull_rows(gradients, biases, outputs, value, slope, pulls, tile * ROWS)
+                add_products(gradients, neuron, pulled, examples, tile * dim * ROWS, dim, lanes)
+            outputs = neuron + (dim + 1) * lanes
+            for row in range(neuron, outputs, lanes):
+                for lane in range(lanes):
+                    gradients[row + lane] *= parameters[outputs + lane]
+
+    return outputs_of, gradients_of
+
+
+outputs_of_relu, gradients_of_relu = _passes(relu)
+outputs_of_softplus, gradients_of_softplus = _passes(softplus)
+outputs_of_erf, gradients_of_erf = _passes(erf)
+outputs_of_tanh, gradients_of_tanh = _passes(tanh)
 
 
 @compiled
 def sum_outputs(parameters, examples, outputs, kind, sharpness, dim, lanes, first, last):
     """Set the sums over neurons β a(u) of the examples in the tiles from first to before last."""
-    panel = (dim + 2) * lanes
-    for tile in range(first, last):
-        total = tiles.zeros(parameters)
-        for neuron in range(0, len(parameters), panel):
-            u = preactivations(parameters, neuron, examples, tile * dim * ROWS, dim, lanes)
-            value, _ = activated(kind, sharpness, u)
-            total = tiles.add_product(total, value, parameters, neuron + (dim + 1) * lanes)
-        tiles.store_sums(outputs, tile * ROWS, total)
+    if kind == RELU:
+        outputs_of_relu(parameters, examples, outputs, sharpness, dim, lanes, first, last)
+    elif kind == SOFTPLUS:
+        outputs_of_softplus(parameters, examples, outputs, sharpness, dim, lanes, first, last)
+    elif kind == ERF:
+        outputs_of_erf(parameters, examples, outputs, sharpness, dim, lanes, first, last)
+    else:
+        outputs_of_tanh(parameters, examples, outputs, sharpness, dim, lanes, first, last)
 
 
 @compiled
 def sum_gradients(parameters, examples, pulls, gradients, kind, sharpness, dim, lanes, first, last):
     """Set the sums over examples of pull times (β a' x, β a', a), for the panels from first to before last."""
-    panel = (dim + 2) * lanes
-    for neuron in range(first * panel, last * panel, panel):
-        gradients[neuron : neuron + panel] = 0
-        for tile in range(len(pulls) // ROWS):
-            u = preactivations(parameters, neuron, examples, tile * dim * ROWS, dim, lanes)
-            value, slope = activated(kind, sharpness, u)
-            tiles.add_inner(gradients, neuron + (dim + 1) * lanes, value, pulls, tile * ROWS)
-            pulled = tiles.scale_rows(slope, pulls, tile * ROWS)
-            tiles.add_rows(gradients, neuron + dim * lanes, pulled)
-            for i in range(dim):
-                tiles.add_inner(gradients, neuron + i * lanes, pulled, examples, (tile * dim + i) * ROWS)
-        outputs = neuron + (dim + 1) * lanes
-        for row in range(neuron, outputs, lanes):
-            for lane in range(lanes):
-                gradients[row + lane] *= parameters[outputs + lane]
+    if kind == RELU:
+        gradients_of_relu(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
+    elif kind == SOFTPLUS:
+        gradients_of_softplus(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
+    elif kind == ERF:
+        gradients_of_erf(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
+    else:
+        gradients_of_tanh(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)

@@ -66,8 +66,8 @@ class Rules(NamedTuple):
 
 
 @compiled
-def prepared(weights, biases, outputs, x, y, moving, lanes):
-    """Return the arrays of a network, its examples and labels, and whether ω, b and β move, as 0 or 1."""
+def prepared(weights, biases, outputs, x, y, directions, moving, lanes):
+    """Return the arrays of a network, its examples and labels, ω/|ω|, and whether ω, b and β move, as 0 or 1."""
     width, dim = weights.shape
     parameters, labels = layout.panels(weights, biases, outputs, lanes), layout.padded(y)
     none = np.zeros(width, weights.dtype)
@@ -80,7 +80,7 @@ def prepared(weights, biases, outputs, x, y, moving, lanes):
             np.full(width, moving[2], weights.dtype),
             lanes,
         ),
-        layout.panels(layout.directions(weights), none, none, lanes),
+        layout.panels(directions, none, none, lanes),
         parameters,
         np.zeros_like(parameters),
         np.zeros_like(parameters),

@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from learnscope.dynamics.shallow.compiled import elementary
-from learnscope.dynamics.shallow.compiled.lanes import ROWS, Lanes, vector_type
+from learnscope.dynamics.shallow.compiled.lanes import ROWS, Lanes, lanes_of, vector_type
 
 emitted: Any = intrinsic  # a function that is written in LLVM's language where it is called
 
@@ -109,33 +109,56 @@ def add_outer(typing_context, tile, neurons, at, examples, start):
     return tile(tile, neurons, types.intp, examples, types.intp), codegen
 
 
+def _add_inner(count: int) -> Any:
+    """Return a function that adds to a few rows of sums at once: one alone would wait for each addition to end."""
+
+    @emitted
+    def added(typing_context, sums, at, tile, examples, start):
+        def codegen(context, builder, signature, values):
+            emit = _Emit(context, builder, sums)
+            step, lanes = ir.IntType(64), lanes_of(sums.dtype)
+            places = [emit.pointer(sums, values[0], builder.add(values[1], step(j * lanes))) for j in range(count)]
+            columns = [emit.pointer(examples, values[3], builder.add(values[4], step(j * ROWS))) for j in range(count)]
+            totals = [emit.load(place) for place in places]
+            for k, row in enumerate(emit.rows(values[2])):
+                totals = [row.times_plus(emit.fill(c, k), t) for c, t in zip(columns, totals, strict=True)]
+            for total, place in zip(totals, places, strict=True):
+                emit.store(total, place)
+            return context.get_dummy_value()
+
+        return types.void(sums, types.intp, tile, examples, types.intp), codegen
+
+    added.__doc__ = (
+        f"""Add Σ_k examples[start + j · ROWS + k] · tile[k, l] to ``sums[at + j · lanes + l]``, j < {count}."""
+    )
+    return added
+
+
+add_inner, add_inner_of_two, add_inner_of_four = _add_inner(1), _add_inner(2), _add_inner(4)
+
+
 @emitted
-def add_inner(typing_context, sums, at, tile, examples, start):
-    """Add Σ_k examples[start + k] · tile[k, l] to ``sums[at + l]``, in memory."""
+def pull_rows(typing_context, sums, biases, outputs, value, slope, pulls, start):
+    """Return pulls[start + k] · slope[k, l], and add its sum over k to ``sums[biases + l]``, that of values to outputs.
+
+    The latter is Σ_k pulls[start + k] · value[k, l], added to ``sums[outputs + l]``; both in memory.
+    """
 
     def codegen(context, builder, signature, values):
         emit = _Emit(context, builder, sums)
-        place = emit.pointer(sums, values[0], values[1])
-        column = emit.pointer(examples, values[3], values[4])
-        total = emit.load(place)
-        for k, row in enumerate(emit.rows(values[2])):
-            total = row.times_plus(emit.fill(column, k), total)
-        emit.store(total, place)
-        return context.get_dummy_value()
+        column = emit.pointer(pulls, values[5], values[6])
+        at_biases, at_outputs = (emit.pointer(sums, values[0], values[k]) for k in (1, 2))
+        of_biases, of_outputs, pulled = emit.load(at_biases), emit.load(at_outputs), []
+        for k, (high, steep) in enumerate(zip(emit.rows(values[3]), emit.rows(values[4]), strict=True)):
+            pull = emit.fill(column, k)
+            of_outputs = high.times_plus(pull, of_outputs)
+            pulled.append(steep * pull)
+            of_biases = of_biases + pulled[-1]
+        emit.store(of_biases, at_biases)
+        emit.store(of_outputs, at_outputs)
+        return emit.tile(pulled)
 
-    return types.void(sums, types.intp, tile, examples, types.intp), codegen
-
-
-@emitted
-def scale_rows(typing_context, tile, examples, start):
-    """Return examples[start + k] · tile[k, l]."""
-
-    def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, examples)
-        column = emit.pointer(examples, values[1], values[2])
-        return emit.tile([row * emit.fill(column, k) for k, row in enumerate(emit.rows(values[0]))])
-
-    return tile(tile, examples, types.intp), codegen
+    return value(sums, types.intp, types.intp, value, slope, pulls, types.intp), codegen
 
 
 @emitted
@@ -149,22 +172,6 @@ def add_product(typing_context, total, tile, neurons, at):
         return emit.tile([row.times_plus(factor, old) for old, row in pairs])
 
     return total(total, tile, neurons, types.intp), codegen
-
-
-@emitted
-def add_rows(typing_context, sums, at, tile):
-    """Add Σ_k tile[k, l] to ``sums[at + l]``, in memory."""
-
-    def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, sums)
-        place = emit.pointer(sums, values[0], values[1])
-        total = emit.load(place)
-        for row in emit.rows(values[2]):
-            total = total + row
-        emit.store(total, place)
-        return context.get_dummy_value()
-
-    return types.void(sums, types.intp, tile), codegen
 
 
 @emitted
