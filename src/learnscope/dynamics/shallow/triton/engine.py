@@ -44,7 +44,8 @@ class _Training(ABC):
     """Networks on their way: what is known of each is a tensor on the device, with the networks first."""
 
     def __init__(self, layout: Layout, stop: Stop) -> None:
-        self.layout, self.stop, everyone = layout, stop, torch.ones_like(layout.sizes, dtype=torch.bool)
+        self.layout, self.stop = layout, stop
+        everyone = torch.ones_like(layout.sizes, dtype=torch.bool)
         self.parameters = layout.start()
         self.first = self.outputs = layout.outputs(self.parameters, everyone)
         self.predictions = torch.zeros_like(self.first)
@@ -52,7 +53,7 @@ class _Training(ABC):
         self.time, self.error = torch.zeros_like(layout.alpha), torch.zeros_like(layout.alpha)
         self.step = torch.ones_like(layout.alpha)
         self.tried = torch.zeros_like(layout.sizes)
-        self.due, self.seen = torch.full_like(layout.alpha, math.inf), torch.zeros_like(layout.sizes, dtype=torch.bool)
+        self.due, self.seen = torch.full_like(layout.alpha, math.inf), ~everyone
 
     def look(self) -> None:
         """Note which networks have ended, and which are to be recorded."""
