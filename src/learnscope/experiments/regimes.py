@@ -25,14 +25,14 @@ import numpy as np
 import torch
 import xarray as xr
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from learnscope import laboratory
 from learnscope.distributions.even_or_odd import EvenOrOdd, even_or_odd
 from learnscope.distributions.images import load_images
-from learnscope.dynamics.margin_losses import MarginLoss
 from learnscope.dynamics.module_flow import flow
-from learnscope.kernels import KernelSupportVectorClassifier, infinite_width, tangent_kernel
+from learnscope.experiments.shared.digit_networks import LOSS, STRIDES, module_kernel
+from learnscope.kernels import KernelSupportVectorClassifier, infinite_width
 from learnscope.laboratory import SEEDS, Claim, Criterion, Experiment, Point, at_least, at_most, median_over_seeds
 from learnscope.laboratory.claims import Measure
 from learnscope.networks.unit_weights import convolutional, fully_connected
@@ -41,8 +41,6 @@ from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines,
 
 FULL, CONVOLUTIONAL = "fully connected", "convolutional"
 FEATURE, LAZY = 0, -1  # places among the scales
-STRIDES = (1, 2, 2)
-LOSS = MarginLoss("soft_hinge", 20.0)
 
 
 class Settings(laboratory.Settings):
@@ -94,7 +92,7 @@ def _trained(model: nn.Module, alpha: float, sample: EvenOrOdd, point: Point) ->
         max_output_change=point.max_output_change,
         max_gradient_change=point.max_gradient_change,
     )
-    before, after = (_kernel(each, sample.x_test[: point.n_kernel]) for each in (run.initial, run.network))
+    before, after = (module_kernel(each)(sample.x_test[: point.n_kernel], None) for each in (run.initial, run.network))
     return xr.Dataset(
         {
             "error": float((run.predict(sample.x_test) * sample.y_test <= 0).double().mean()),
@@ -104,12 +102,6 @@ def _trained(model: nn.Module, alpha: float, sample: EvenOrOdd, point: Point) ->
             "fitted": float((run.outputs * sample.y > 1).double().mean()),
         }
     )
-
-
-def _kernel(model: nn.Module, x: Tensor) -> Tensor:
-    kernel = tangent_kernel(model, x, outputs=0)
-    assert isinstance(kernel, Tensor)
-    return kernel.double()
 
 
 def _limit_error(sample: EvenOrOdd, point: Point) -> float:

@@ -36,7 +36,7 @@ from learnscope.kernels.hard_margin import hard_margin
 from learnscope.kernels.one_hidden_layer import limit_kernels
 from learnscope.laboratory import Claim, Criterion, Experiment, Grid, Point, at_least, between, within
 from learnscope.laboratory.claims import Measure
-from learnscope.laboratory.exponents import exponent
+from learnscope.laboratory.exponents import exponent, geometric_mean
 from learnscope.networks.one_hidden_layer import one_hidden_layer
 from learnscope.report.chart import Figure
 
@@ -161,7 +161,7 @@ def last_ratio(learner: str) -> Measure:
 
 def mean_ratio(learner: str) -> Measure:
     """Return the measure of the geometric mean of ρ over sizes."""
-    return lambda data: xr.ufuncs.exp(xr.ufuncs.log(ratio(data, learner)).mean())
+    return lambda data: geometric_mean(ratio(data, learner), "n_train")
 
 
 def fall(learner: str) -> Measure:
