@@ -90,8 +90,9 @@ class Layout:
         self.velocity_factor = (rows[:, None] / self.sizes[:, None, None]).to(self.dtype)
         self.directions = None
         if "directions" in frozen:
-            omega = self.start()[:, :-2]
-            self.directions = omega / omega.norm(dim=1, keepdim=True).clamp(min=torch.finfo(self.dtype).tiny)
+            self.directions = self._zeros(self.dim, self.n_neurons)
+            for k, problem in enumerate(self.problems):
+                self.directions[k, :, : problem.network.width] = problem.directions().detach().mT
 
     def start(self) -> Tensor:
         """Return the parameters of the networks before training."""
