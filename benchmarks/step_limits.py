@@ -29,8 +29,9 @@ STOP = Stop(max_steps=400_000)
 
 
 class Task(NamedTuple):
-    """What is learned: the interface, its dimension, the number of points, and the width of the network."""
+    """What is learned: a name, the interface, its dimension, the number of points, and the width of the network."""
 
+    name: str
     interface: str
     dim: int
     n: int
@@ -39,16 +40,16 @@ class Task(NamedTuple):
 
 
 TASKS = (
-    Task("sphere", 2, 32, 200, False),
-    Task("sphere", 4, 64, 400, True),
-    Task("stripe", 5, 64, 400, True),
-    Task("sphere", 10, 64, 400, True),
+    Task("attractors", "sphere", 2, 32, 200, False),
+    Task("sphere4", "sphere", 4, 64, 400, True),
+    Task("stripe5", "stripe", 5, 64, 400, True),
+    Task("sphere10", "sphere", 10, 64, 400, True),
 )
 
 
 def trained(task: Task, seed: int, limits: Limits) -> tuple[float, ...]:
     """Return whether every margin was reached, steps, seconds, test error, and sets of active points."""
-    source = generator("limits of steps", *task, seed)
+    source = generator("limits of steps", task.name, seed)
     draw = sphere if task.interface == "sphere" else stripe
     (x, y), (unseen, label) = draw(task.n, task.dim, source), draw(4000, task.dim, source)
     start = one_hidden_layer(task.width, task.dim, source, activation="normalised_relu", mirrored=task.mirrored)
