@@ -20,7 +20,7 @@ and |v' − v| is bounded near any θ, so both conditions of the floor hold from
 
 Which limits. With C = 0.1 and G = 1e-4, the defaults for one hidden layer, the path itself is followed. Where only its
 end counts, C = 0.5 and G = 1 get there in five to ten times fewer steps. On ten seeds each of small samples of the
-sphere and the stripe, test errors agree within their noise; in the plane the neurons end in about a tenth more sets of
+sphere and the stripe, test errors agree within their noise; in the plane the neurons end in about a sixth more sets of
 active points; and rarely a network comes to rest on the way that shorter steps bring to all margins
 (``benchmarks/step_limits.py``).
 
