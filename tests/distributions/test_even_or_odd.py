@@ -7,6 +7,8 @@ from learnscope.distributions.even_or_odd import even_or_odd
 from learnscope.distributions.images import digits
 from learnscope.errors import InputError
 
+ALL = torch.cat([digits().y_train, digits().y_test])
+
 
 def test_labels_tell_parity_and_images_are_centred(generator):
     sample = even_or_odd(digits(), 900, 897, generator)
@@ -24,10 +26,17 @@ def test_no_image_is_in_both_parts(generator):
     assert len(pixels.unique(dim=0)) == len(stored.unique(dim=0))
 
 
-def test_two_images_have_different_labels():
+def test_two_images_have_different_labels_and_draws_without_are_counted():
+    redrawn = []
     for seed in range(20):
         sample = even_or_odd(digits(), 2, 1, torch.Generator().manual_seed(seed))
         assert sorted(sample.y.tolist()) == [-1.0, 1.0]
+        random, again = torch.Generator().manual_seed(seed), 0
+        while len({int(label) % 2 for label in ALL[torch.randperm(len(ALL), generator=random)[:2]]}) == 1:
+            again += 1
+        assert sample.redrawn == again
+        redrawn.append(again)
+    assert max(redrawn) > 0
 
 
 @pytest.mark.parametrize(("n_train", "n_test"), [(1, 10), (10, 0), (1000, 1000)])

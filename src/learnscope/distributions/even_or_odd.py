@@ -22,6 +22,7 @@ class EvenOrOdd:
         x_test: images to test on.
         y_test: their labels.
         digits_test: their digits.
+        redrawn: how many draws before this one had training images of one label only.
     """
 
     x: Tensor
@@ -30,13 +31,15 @@ class EvenOrOdd:
     x_test: Tensor
     y_test: Tensor
     digits_test: Tensor
+    redrawn: int
 
 
 def even_or_odd(images: Images, n_train: int, n_test: int, generator: torch.Generator) -> EvenOrOdd:
     """Draw images for training and testing, without replacement, from all images of a set.
 
     The mean image of the set is subtracted, and pixels are scaled so that their mean square is 1. At least one even and
-    one odd digit are among those to train on: a draw without is repeated.
+    one odd digit are among those to train on: a draw without is repeated,
+    and counted.
 
     Raises:
         InputError: for fewer than two training images or no test images, or more than the set has.
@@ -56,8 +59,11 @@ def even_or_odd(images: Images, n_train: int, n_test: int, generator: torch.Gene
     centred = x - x.mean(0)
     centred /= centred.square().mean().sqrt()
     labels = 1.0 - 2.0 * (digits % 2)
+    redrawn = 0
     while True:
         order = torch.randperm(len(x), generator=generator)
         train, test = order[:n_train], order[n_train : n_train + n_test]
         if bool((labels[train] != labels[train[0]]).any()):
-            return EvenOrOdd(centred[train], labels[train], digits[train], centred[test], labels[test], digits[test])
+            parts = [of[rows] for rows in (train, test) for of in (centred, labels, digits)]
+            return EvenOrOdd(*parts, redrawn=redrawn)
+        redrawn += 1
