@@ -172,7 +172,7 @@ class Plan:
         for groups in map(self._groups, counts):
             if max(map(self._least, groups)) > budget:
                 continue
-            found = [Turn(group, self.only(group).sizes(n, m, budget)) for group in groups]
+            found = [Turn(group, self.only(group).sizes(n, m, budget, symmetric=symmetric)) for group in groups]
             cost = sum(self._cost(turn, n, m, symmetric=symmetric) for turn in found)
             if cost < least:
                 best, least = found, cost
@@ -182,10 +182,11 @@ class Plan:
             raise _too_small(budget, min(max(map(self._least, self._groups(count))) for count in counts))
         return best
 
-    def sizes(self, n: int, m: int, budget: int) -> Sizes:
+    def sizes(self, n: int, m: int, budget: int, *, symmetric: bool = False) -> Sizes:
         """Return how many examples fit, for a kernel of n × m by all layers together.
 
-        Rows are kept while columns are made afresh for each block of rows; so rows take three quarters.
+        Rows are kept while columns are made afresh for each block of rows; so rows take three quarters, or all of a
+        symmetric kernel if they fit, which then needs no columns.
 
         Raises:
             BudgetError: if not even one pair fits, with the least that does.
@@ -196,9 +197,10 @@ class Plan:
             raise _too_small(budget, budget - spare)
         scratch = min(SCRATCH, spare // 8) // number
         piece = min(max(n, m) - 1, min(max(PIECE, FEW * self.working), spare // 4) // self.working)
-        spare -= 3 * number * scratch + piece * self.working + budget // 8  # what libraries and the allocator keep
+        spare -= max(3 * number * scratch, piece * self.working)  # one after the other
+        spare -= budget // 8  # what libraries and the allocator keep
         examples = 2 + max(0, spare) // self.held
-        rows = min(n, max(1, examples - examples // 4))
+        rows = n if symmetric and examples > n else min(n, max(1, examples - examples // 4))
         return Sizes(rows, min(m, max(1, examples - rows)), 1 + piece, self.least_scratch + scratch)
 
     def _groups(self, count: int) -> list[tuple[str, ...]]:
