@@ -118,6 +118,17 @@ def test_the_module_that_is_given_does_not_change_and_frozen_parameters_stay(gen
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_module_in_two_places_is_trained_as_one_and_the_one_given_does_not_change(generator):
+    twice, (x, y) = perceptron(generator, dim=4, width=4)[0], examples(generator)
+    model = nn.Sequential(twice, nn.Tanh(), twice, line(4))
+    before = copy.deepcopy(model.state_dict())
+    run = flow(model, x, y, alpha=1.0, stop=Stop(max_steps=50))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model[0].weight is model[2].weight is twice.weight
+    assert run.network[0].weight is run.network[2].weight
+    assert not torch.equal(run.network[0].weight, twice.weight)
+
+
 def test_snapshots_are_taken_at_levels_of_the_loss(generator):
     model, (x, y) = perceptron(generator), examples(generator)
     levels = (0.8, 0.4, 0.2, 1e-9)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
 
 from learnscope.dynamics.margin_losses import MarginLoss
 from learnscope.dynamics.shallow.run import GOALS, StoppedBy
 from learnscope.errors import InputError
+from learnscope.kernels.tangent.functional import call_with
 from learnscope.kernels.tangent.selection import refuse_coupled
 
 
@@ -97,12 +97,12 @@ class ModuleProblem:
         state = state.detach().requires_grad_()
         with torch.enable_grad():
             examples = self.x if rows is None else self.x[rows]
-            return state, functional_call(self.model, self._named(state), (examples,)).reshape(len(examples))
+            return state, call_with(self.model, self._named(state), examples).reshape(len(examples))
 
     def outputs(self, state: Tensor) -> Tensor:
         """Return f on the examples."""
         with torch.no_grad():
-            return functional_call(self.model, self._named(state), (self.x,)).reshape(len(self.x))
+            return call_with(self.model, self._named(state), self.x).reshape(len(self.x))
 
     def velocity(self, state: Tensor, output: Tensor, predictions: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return −∂L/∂θ at a state from :meth:`at`, whose graph it frees, for predictions F."""
