@@ -7,7 +7,8 @@ lazy limit is the classifier of maximal margin with the tangent kernel at infini
 dimensions the features that the network learns are those of a few points, and the lazy limit errs less; with many
 points in few dimensions it no longer does. Neurons that keep their directions (only |ω|, b and β are trained) do
 better than free ones, because the labels favour no direction. On the stripe, which has one direction to find, all of
-this turns round.
+this turns round. Steps are longer than by default, because only the ends of trainings are compared: the cost of that is
+in :mod:`learnscope.dynamics.step_control`.
 
 Source: L. Petrini (2020), Learning features in neural nets: perks and drawbacks, candidacy slides, "spherical model".
 """
