@@ -6,8 +6,8 @@ z = -√d b ω / |ω|² where they bend. At the start they spread evenly; with l
 are; with small α they end in a few places. Neurons that are active on the same training points and agree in the sign
 of β form an attractor: all of them can be replaced by one, with the sums of |β| ω and |β| b, without any change on the
 training points. The number A of sets of training points that activate some neuron falls accordingly; how it grows with
-p and h is measured and not judged. Steps are longer than by default, several times fewer, for about a sixth more sets of
-active points (see :mod:`learnscope.dynamics.step_control`).
+p and h is measured and not judged. Steps are longer than by default, several times fewer, for about a sixth more sets
+of active points (see :mod:`learnscope.dynamics.step_control`).
 
 Source: L. Petrini (2020), Learning features in neural nets: perks and drawbacks, candidacy slides, "attractors".
 """
