@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from learnscope.errors import InputError
+from learnscope.matrix_products import product_over_examples
 from learnscope.observables.decomposition import Centred, centred_by_parts, leading_eigenvectors
 from learnscope.observables.features import as_matrix
-from learnscope.observables.products import product_over_examples
 from learnscope.observables.similarity import alignment, debiased_hsic, own_hsic
 
 # Below this ratio of singular values, rounding of float32 products would show in the vectors.

@@ -9,7 +9,7 @@ import torch
 from scipy.linalg import eigh_tridiagonal, lapack
 from torch import Tensor
 
-from learnscope.observables.products import add_square, product
+from learnscope.matrix_products import add_square, product
 
 # Rows that are centred at a time.
 ROWS = 1536
@@ -45,7 +45,7 @@ class Centred:
     def gram(self) -> Tensor:
         """Return xᵀx [short, short] float64, on and above the diagonal only, summed in float64 over 1,536 rows each.
 
-        Cost: see :func:`~learnscope.observables.products.add_square`, with all rows.
+        Cost: see :func:`~learnscope.matrix_products.add_square`, with all rows.
         """
         short = self.h.shape[1]
         gram = torch.zeros(short, short, dtype=torch.float64, device=self.h.device)

@@ -217,14 +217,17 @@ def _gradients(scalars: Tensor, taps: list[Tensor]) -> list[Tensor]:
     if not taps:
         return []
     n, k = scalars.shape
+    if k == 1:
+        return [each[:, None] for each in _derived(scalars.sum(), taps)]
     stacked = [tap.new_empty(n, k, *tap.shape[1:]) for tap in taps]
     for i in range(k):
-        found = torch.autograd.grad(
-            scalars[:, i].sum(), taps, retain_graph=i < k - 1, allow_unused=True, materialize_grads=True
-        )
-        for whole, each in zip(stacked, found, strict=True):
+        for whole, each in zip(stacked, _derived(scalars[:, i].sum(), taps, again=i < k - 1), strict=True):
             whole[:, i] = each
     return stacked
+
+
+def _derived(total: Tensor, taps: list[Tensor], *, again: bool = False) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(total, taps, retain_graph=again, allow_unused=True, materialize_grads=True)
 
 
 @contextmanager

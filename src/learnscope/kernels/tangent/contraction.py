@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from learnscope.kernels.tangent.layers import Factors
+from learnscope.matrix_products import product
 
 Way = Literal["layerwise", "jacobian", "positions"]
 Held = Factors | Tensor  # factors, or a Jacobian [n, k, parameters]
@@ -165,8 +166,10 @@ def _add_layerwise(
             begin, stop = start if triangular else 0, min(n, start + step)
             inputs = _met(first.of(slice(start, stop)), second.of(slice(begin, None)), g)
             part = target[start * r : stop * r, begin * r :].unflatten(0, (stop - start, r))
-            product = left[start * r : stop * r] @ right[begin * r :].mT
-            part.addcmul_(product.view_as(part), inputs.repeat_interleave(r, 1)[:, None] if r > 1 else inputs[:, None])
+            gradients = product(left[start * r : stop * r], right[begin * r :])
+            part.addcmul_(
+                gradients.view_as(part), inputs.repeat_interleave(r, 1)[:, None] if r > 1 else inputs[:, None]
+            )
 
 
 def _add_positions(
@@ -197,8 +200,8 @@ def _meeting(factors: Factors, *, trace: bool) -> tuple[int, int]:
 def _summed(first: Factors, second: Factors, g: int) -> Tensor:
     """Return Σ_ts (X_t · X'_s)(Σ_k G_kt · G'_ks) of one group, [n, m]."""
     left, right = (each.gradients[:, :, g].transpose(1, 2).flatten(2).flatten(0, 1) for each in (first, second))
-    product = _met(first, second, g).mul_(left @ right.mT)
-    return product.reshape(len(first.inputs), -1, len(second.inputs), second.sizes[2]).sum((1, 3))
+    met = _met(first, second, g).mul_(product(left, right))
+    return met.reshape(len(first.inputs), -1, len(second.inputs), second.sizes[2]).sum((1, 3))
 
 
 def _paired(first: Factors, second: Factors, g: int) -> Tensor:
@@ -217,6 +220,6 @@ def _met(first: Factors, second: Factors, g: int) -> Tensor:
     """Return the products X_t · X'_s of one group, [n t, m s]."""
     if not first.vocabulary:
         left, right = (each.dense_inputs(slice(g, g + 1)).flatten(0, 2) for each in (first, second))
-        return left @ right.mT
+        return product(left, right)
     left, right = (each.inputs[:, g].flatten(0, 1) for each in (first, second))
     return ((left == right.mT) & (left >= 0)).to(first.gradients.dtype)

@@ -26,8 +26,9 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
     """Return a bᵀ + c of [m, d] and [n, d], float32 or float64: [m, n], every sum with the error of its dtype.
 
     Rounding is at most (d + 1) u (Σ |aₗ bₗ| + |c|), in whatever order terms are added: no TF32, bfloat16 or autocast.
-    On one thread of a CPU they come from NumPy's library, as torch's is half as fast on some processors; on more, where
-    the threads of both would get into each other's way, large products in float32 come from oneDNN.
+    On one thread of a CPU they come from NumPy's library, as torch's is half as fast on some processors, and computes
+    a aᵀ twice; on more, where the threads of both would get into each other's way, large products in float32 come from
+    oneDNN.
 
     Args:
         a: [m, d].
@@ -43,7 +44,7 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
     """
     if _on_one_thread(a):
         out = a.new_empty(len(a), len(b)) if out is None else out
-        np.matmul(a.numpy(), b.numpy().T, out=out.numpy())
+        np.matmul(_in_order(a), _in_order(b).T, out=out.numpy())
         return out if plus is None else out.add_(plus)
     with _all_digits(a.device.type):
         if not _suits_onednn(a, b):
@@ -97,8 +98,14 @@ def product_over_examples(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _on_one_thread(x: Tensor) -> bool:
-    """Return whether torch would compute with one thread of a CPU."""
-    return x.device.type == "cpu" and torch.get_num_threads() == 1
+    """Return whether torch would compute with one thread of a CPU, in a dtype that NumPy's library has."""
+    return x.device.type == "cpu" and torch.get_num_threads() == 1 and x.dtype in (torch.float32, torch.float64)
+
+
+def _in_order(x: Tensor) -> np.ndarray:
+    """Return a matrix whose rows or columns lie in one piece each: without, NumPy would multiply number by number."""
+    one = any(x.stride(k) == 1 and x.stride(1 - k) >= max(1, x.shape[k]) for k in (0, 1))
+    return (x if one else x.contiguous()).numpy()
 
 
 def _suits_onednn(a: Tensor, b: Tensor) -> bool:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnscope.observables import products
+from learnscope import matrix_products as products
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
