@@ -12,6 +12,7 @@ from learnscope.observables.candidates import at_most
 from learnscope.observables.neighbours import nearest_neighbours
 from learnscope.observables.reference import neighbours as reference
 from learnscope.randomness import generator
+from learnscope.threads import one_after_another
 
 random = generator("test neighbours")
 
@@ -123,7 +124,7 @@ def test_sketches_of_many_features_are_exact_too(noise, dtype, alone, monkeypatc
 def test_a_sketch_bounds_distances_from_below(r):
     x = torch.randn(150, 400, generator=random) * torch.logspace(0, -3, 400)
     exact = screening.screen(x)
-    sketch = sketches.sketch(exact, sketches._projected(x, sketches.leading_directions(x))[:, :r])
+    sketch = sketches.sketch(exact, sketches._projected(x, sketches.leading_directions(x), one_after_another)[:, :r])
     distances, lower = (torch.cdist(each.double(), each.double()).square() for each in (x, sketch.points))
     norms = x.double().norm(dim=1)
     assert (lower <= distances + sketch.slack * (norms + norms[:, None]).square()).all()
@@ -136,7 +137,7 @@ def test_thresholds_leave_at_least_k(n, k, seed):
     x = torch.randn(n + k, 3, generator=torch.Generator().manual_seed(seed))
     rows = torch.arange(0, n + k, 3)
     screen = screening.screen(x)
-    tile = screening.half_distances(screening.evened(screen), rows, k)
+    tile = screening.half_distances(screening.laid_out(screen), rows, k)
     expected = (torch.cdist(x[rows].double(), x.double()).square() - x[rows].double().square().sum(1)[:, None]) / 2
     expected[torch.arange(len(rows)), rows] = torch.inf
     torch.testing.assert_close(tile.values[:, : n + k].double(), expected, rtol=1e-4, atol=1e-4)

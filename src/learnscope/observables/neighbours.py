@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,13 +16,15 @@ from learnscope.observables.candidates import Candidates, all_of, at_most
 from learnscope.observables.duplicates import first_of_each, groups_of_equal_rows
 from learnscope.observables.features import as_matrix
 from learnscope.observables.screening import (
+    TRIES,
     Screen,
-    evened,
     half_distances,
     half_distances_of_pairs,
+    laid_out,
     screen,
 )
 from learnscope.observables.sketches import SAMPLE, screens
+from learnscope.threads import Run, side_by_side
 
 # Values of a tile of distances: few enough for the cache, enough for fast matrix products.
 TILE = 2**22
@@ -28,8 +32,6 @@ TILE = 2**22
 PIECE = 2**19
 # Rows with more candidates than that are screened again in float64.
 CROWD = 1024
-# The k nearest are expected among so many times k examples that look nearest.
-TRIES = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +74,7 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
         BudgetError: when ``budget`` cannot hold the candidates of one example.
 
     Cost: n² d multiplications in float32 (33 to 129 for d with a sketch); 8 n d bytes for the centred copies, 2,600 n
-    for sketches, and ``budget`` bytes, of which 40 MB are used commonly; never an n × n matrix. Crowded rows cost n d
+    for sketches, and ``budget`` bytes, of which 50 MB are used commonly; never an n × n matrix. Crowded rows cost n d
     multiplications in float64 each, and 16 n d bytes once; that is the fate of data full of exact ties (grids,
     binary codes).
 
@@ -82,50 +84,92 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
         [[1.0], [1.0], [2.0]]
     """
     h = _checked(h, k, budget)
-    x, exponent = _scaled(h)
-    screened = screens(x, k)
-    squares = torch.empty(len(h), k, dtype=torch.float64, device=h.device)
-    indices = torch.empty_like(squares, dtype=torch.int64)
-    crowded = []
-    for rows, pairs in _candidates(screened, torch.arange(len(h), device=h.device), k, budget):
-        few = pairs.counts <= CROWD
-        if not bool(few.all()):
-            crowded.append(rows[~few])
-            rows, pairs = rows[few], pairs.rows(few)
-        if len(rows):
-            squares[rows], indices[rows] = _nearest(h, rows, pairs, exponent, k)
-    if crowded:
-        groups = groups_of_equal_rows(h)
-        if int(groups.max()) + 1 < len(h):
-            return _among_groups(h, groups, k, budget)
+    threads = min(torch.get_num_threads(), budget // _least(h)) if h.device.type == "cpu" else 1
+    with side_by_side(threads) as run:
+        x, exponent = _scaled(h)
+        search = _Search(h, exponent, k, budget // threads, threads, run)
+        squares = torch.empty(len(h), k, dtype=torch.float64, device=h.device)
+        indices = torch.empty_like(squares, dtype=torch.int64)
+        crowded = []
+        for found in search.among(screens(x, k, run), torch.arange(len(h), device=h.device), CROWD):
+            squares[found.rows], indices[found.rows] = found.squares, found.indices
+            crowded.append(found.crowded)
         failed = torch.cat(crowded)
-        squares[failed], indices[failed] = _again(h, failed, k, exponent, budget)
-    return Neighbours(squares.sqrt() * 2.0**exponent, indices)
+        groups = groups_of_equal_rows(h) if len(failed) else torch.arange(len(h))
+        alone = int(groups.max()) + 1 == len(h)
+        if len(failed) and alone:
+            for found in search.among([screen(_centred(h, exponent, torch.float64), run)], failed, len(h)):
+                squares[found.rows], indices[found.rows] = found.squares, found.indices
+    return Neighbours(squares.sqrt() * 2.0**exponent, indices) if alone else _among_groups(h, groups, k, budget)
 
 
-def _candidates(screened: list[Screen], rows: Tensor, k: int, budget: int) -> Iterator[tuple[Tensor, Candidates]]:
-    """Yield some rows at a time, and examples among which are the k nearest of each.
+class _Found(NamedTuple):
+    """Rows, the squares and indices [rows, k] of their nearest, and rows with too many candidates to say."""
 
-    Args:
-        screened: the screen with all coordinates, and before it there may be one with lower bounds.
-        rows: [rows] int64, which examples' neighbours are sought.
+    rows: Tensor
+    squares: Tensor
+    indices: Tensor
+    crowded: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """The search for the k nearest among examples h, some rows at a time.
+
+    Attributes:
+        h: the examples.
+        exponent: e; screens are of the examples over 2^e.
         k: how many neighbours.
         budget: bytes for a tile of distances, all of which may be candidates.
+        threads: how many tiles are searched at once.
+        run: searches them.
     """
-    coarse, exact = evened(screened[0]), screened[-1]
-    n = len(coarse.points)
-    # Memory that is used again is a good deal faster than what is asked for anew.
-    tiles = coarse.points.new_empty(max(1, min(TILE, budget // 64) // n), n)
-    for some in rows.split(len(tiles)):
-        tile = half_distances(coarse, some, TRIES * k, out=tiles[: len(some)])
-        if len(screened) == 1:
-            yield some, at_most(tile.values, _limit(tile.kth_smallest(k), some, exact, exact))
-            continue
-        tried = half_distances_of_pairs(exact, some, all_of(tile.small_ones(TRIES * k))).view(len(some), -1)
-        pairs = at_most(tile.values, _limit(_kth(tried, k), some, coarse, exact))
-        halves = half_distances_of_pairs(exact, some, pairs)
-        limit = _limit(_kth(pairs.padded(halves, torch.inf), k), some, exact, exact)
-        yield some, pairs.only(halves <= pairs.spread(limit.to(halves.dtype)))
+
+    h: Tensor
+    exponent: int
+    k: int
+    budget: int
+    threads: int
+    run: Run
+
+    def among(self, screened: list[Screen], rows: Tensor, crowd: int) -> list[_Found]:
+        """Return what is found for some rows, which ascend.
+
+        Args:
+            screened: the screen with all coordinates, and before it there may be one with lower bounds.
+            rows: [rows] int64.
+            crowd: how many candidates a row may have; those with more are left.
+        """
+        laid = laid_out(screened[0])
+        # Memory that is used again is a good deal faster than what is asked for anew.
+        spare: deque[Tensor] = deque()
+
+        def searched(some: Tensor) -> _Found:
+            memory = spare.pop() if spare else laid.new_empty(most, len(laid))
+            pairs = self._candidates(laid, screened, some, memory[: len(some)])
+            spare.append(memory)
+            few = pairs.counts <= crowd
+            some, left = some[few], some[~few]
+            if len(left):
+                pairs = pairs.rows(few)
+            return _Found(some, *_nearest(self.h, some, pairs, self.exponent, self.k), left)
+
+        most = max(1, min(TILE, self.budget // 64) // len(laid))
+        blocks = -(-len(rows) // most)
+        most = -(-len(rows) // (blocks + -blocks % self.threads))
+        return self.run(searched, rows.split(most))
+
+    def _candidates(self, laid: Tensor, screened: list[Screen], rows: Tensor, memory: Tensor) -> Candidates:
+        """Return examples among which are the k nearest of each row."""
+        k, (coarse, exact) = self.k, (screened[0], screened[-1])
+        tile = half_distances(laid, rows, TRIES * k, out=memory)
+        if coarse is exact:
+            return at_most(tile.values, _limit(tile.kth_smallest(k), rows, exact, exact))
+        tried = half_distances_of_pairs(exact, rows, all_of(tile.small_ones(TRIES * k))).view(len(rows), -1)
+        pairs = at_most(tile.values, _limit(_kth(tried, k), rows, coarse, exact))
+        halves = half_distances_of_pairs(exact, rows, pairs)
+        limit = _limit(_kth(pairs.padded(halves, torch.inf), k), rows, exact, exact)
+        return pairs.only(halves <= pairs.spread(limit.to(halves.dtype)))
 
 
 def _kth(values: Tensor, k: int) -> Tensor:
@@ -138,13 +182,18 @@ def _checked(h: Tensor, k: int, budget: int) -> Tensor:
     if k < 1:
         raise InputError(f"k = {k} neighbours were asked for, but at least 1 is needed")
     h = as_matrix(h, least=k + 1)
-    least = 64 * sum(h.shape)
+    least = _least(h)
     if budget < least:
         raise BudgetError(
             f"a budget of {budget} bytes cannot hold one of {h.shape[0]} examples of {h.shape[1]} features: "
             f"allow at least {least} bytes"
         )
     return h
+
+
+def _least(h: Tensor) -> int:
+    """Return the bytes that one row of a tile and its candidates take."""
+    return 64 * sum(h.shape)
 
 
 def _scaled(h: Tensor) -> tuple[Tensor, int]:
@@ -184,6 +233,8 @@ def _limit(kth: Tensor, rows: Tensor, coarse: Screen, exact: Screen) -> Tensor:
 
 def _nearest(h: Tensor, rows: Tensor, pairs: Candidates, exponent: int, k: int) -> tuple[Tensor, Tensor]:
     """Return the k smallest exact squares [rows, k] and their examples, equal ones by index."""
+    if not len(rows):
+        return torch.empty(0, k, dtype=torch.float64, device=h.device), rows.new_empty(0, k)
     squares = pairs.padded(_squares(h, pairs.spread(rows), pairs.examples, exponent), torch.inf)
     squares, order = squares.sort(dim=1, stable=True)
     return squares[:, :k], pairs.padded(pairs.examples, 0).gather(1, order[:, :k])
@@ -194,18 +245,23 @@ def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int) -> Tensor:
     squares = torch.empty(len(rows), dtype=torch.float64, device=h.device)
     size = max(1, PIECE // (8 * h.shape[1]))
     for i, j, part in zip(rows.split(size), columns.split(size), squares.split(size), strict=True):
-        difference = h.index_select(0, i).double().sub_(h.index_select(0, j))
+        difference = _difference(h.index_select(0, i), h.index_select(0, j))
         if exponent:
             difference *= 2.0**-exponent
-        torch.sum(difference.square_(), dim=1, out=part)
+        if h.device.type == "cpu":
+            np.einsum("ij,ij->i", difference.numpy(), difference.numpy(), out=part.numpy())
+        else:
+            torch.sum(difference.square_(), dim=1, out=part)
     return squares
 
 
-def _again(h: Tensor, failed: Tensor, k: int, exponent: int, budget: int) -> tuple[Tensor, Tensor]:
-    """Return exact squares and indices [rows, k] of the rows ``failed``, screened in float64 against everything."""
-    screened = [screen(_centred(h, exponent, torch.float64))]
-    parts = [_nearest(h, *found, exponent, k) for found in _candidates(screened, failed, k, budget)]
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+def _difference(a: Tensor, b: Tensor) -> Tensor:
+    """Return a − b in float64, in one pass over the memory of both."""
+    return (
+        torch.from_numpy(np.subtract(a.numpy(), b.numpy(), dtype=np.float64))
+        if a.device.type == "cpu"
+        else a.double() - b
+    )
 
 
 def _among_groups(h: Tensor, groups: Tensor, k: int, budget: int) -> Neighbours:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
+from learnscope.matrix_products import product
 from learnscope.observables.candidates import Candidates
-from learnscope.observables.products import product
+from learnscope.threads import Run, one_after_another
 
 # The smallest of each group stands for it while the smallest groups are sought: 16 times fewer to search.
 GROUP = 16
+# The k nearest are expected among so many times k examples that look nearest.
+TRIES = 2
 # Distances that are computed before their minima are taken.
 SLICE = 2**20
 # Examples that are taken to float64 at a time; pairs of examples that are copied side by side.
@@ -26,8 +28,8 @@ class Screen:
     """Examples laid out for :func:`half_distances`.
 
     Attributes:
-        points: [n, d] the features x; more rows may follow as padding.
-        halves: [n] ‖x‖²/2 in their dtype, infinite for padding.
+        points: [n, d] the features x.
+        halves: [n] ‖x‖²/2 in their dtype.
         norms: [n] float64, ‖x‖.
         slack: B/2 = slack (‖xᵢ‖ + ‖xⱼ‖)²/2 bounds the error of half a squared distance: (d + 8) u for rounding.
     """
@@ -38,28 +40,48 @@ class Screen:
     slack: float
 
 
-def screen(x: Tensor) -> Screen:
+def screen(x: Tensor, run: Run = one_after_another) -> Screen:
     """Return centred features [n, d], float32 or float64, ready for :func:`half_distances`.
+
+    Args:
+        x: the features.
+        run: does pieces of work.
 
     Examples:
         >>> screen(torch.tensor([[3.0, 4.0]])).norms
         tensor([5.], dtype=torch.float64)
     """
-    norms = torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in x.split(PART)])
+    norms = torch.cat(run(lambda part: torch.linalg.vector_norm(part, dim=1, dtype=torch.float64), x.split(PART)))
     return Screen(x, (norms.square() / 2).to(x.dtype), norms, (x.shape[1] + 8) * torch.finfo(x.dtype).eps / 2)
 
 
-def evened(of: Screen) -> Screen:
-    """Return a screen with rows up to a multiple of 16, which are infinitely far from everything.
+def kth_smallest(values: Tensor, k: int) -> Tensor:
+    """Return the k-th smallest of each row."""
+    if values.device.type != "cpu":
+        return values.kthvalue(k, dim=1).values
+    # Several times faster than torch's.
+    return torch.from_numpy(np.partition(values.numpy(), k - 1, axis=1)[:, k - 1])
+
+
+def smallest(values: Tensor, k: int) -> Tensor:
+    """Return where the k smallest of each row are, in any order: [rows, k]."""
+    if values.device.type != "cpu":
+        return values.topk(k, dim=1, largest=False, sorted=False).indices
+    return torch.from_numpy(np.argpartition(values.numpy(), k - 1, axis=1)[:, :k])
+
+
+def laid_out(of: Screen) -> Tensor:
+    """Return rows (x, ‖x‖²/2) for :func:`half_distances`, and (0, ∞) up to a multiple of 16: infinitely far from all.
 
     Examples:
-        >>> evened(screen(torch.ones(3, 2))).halves[:5]
-        tensor([1., 1., 1., inf, inf])
+        >>> laid_out(screen(torch.ones(3, 2)))[2:4]
+        tensor([[1., 1., 1.],
+                [0., 0., inf]])
     """
-    more = -len(of.points) % GROUP
-    if not more:
-        return of
-    return replace(of, points=pad(of.points, (0, 0, 0, more)), halves=pad(of.halves, (0, more), value=torch.inf))
+    n, d = of.points.shape
+    rows = of.points.new_zeros(n + -n % GROUP, d + 1)
+    rows[:n, :d], rows[:n, d], rows[n:, d] = of.points, of.halves, torch.inf
+    return rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,34 +103,32 @@ class Tile:
 
         It is the k-th smallest minimum.
         """
-        if self.minima.device.type != "cpu":
-            return self.minima.kthvalue(k, dim=1).values
-        # Several times faster than torch's.
-        return torch.from_numpy(np.partition(self.minima.numpy(), k - 1, axis=1)[:, k - 1])
+        return kth_smallest(self.minima, k)
 
     def small_ones(self, k: int) -> Tensor:
         """Return k columns of each row with values hardly above the k smallest: [rows, k]."""
-        groups = self.minima.topk(k, dim=1, largest=False, sorted=False).indices
+        groups = smallest(self.minima, k)
         members = self.values.unflatten(1, (-1, self.minima.shape[1]))
         member = members.gather(2, groups[:, None, :].expand(-1, members.shape[1], -1)).argmin(dim=1)
         return member * self.minima.shape[1] + groups
 
 
-def half_distances(of: Screen, rows: Tensor, k: int, out: Tensor | None = None) -> Tile:
+def half_distances(laid: Tensor, rows: Tensor, k: int, out: Tensor | None = None) -> Tile:
     """Return half distances of the given rows to all examples.
 
     Args:
-        of: the examples; a multiple of 16 of them, see :func:`evened`.
+        laid: the examples, from :func:`laid_out`.
         rows: [rows] int64, which of them, ascending.
         k: how many of the smallest will be sought.
         out: [rows, n] takes the values.
 
     Examples:
-        >>> tile = half_distances(evened(screen(torch.tensor([[0.0], [2.0], [5.0]]))), torch.tensor([1]), 1)
+        >>> tile = half_distances(laid_out(screen(torch.tensor([[0.0], [2.0], [5.0]]))), torch.tensor([1]), 1)
         >>> tile.values[:, :3], tile.small_ones(1)
         (tensor([[0.0000,    inf, 2.5000]]), tensor([[0]]))
     """
-    n, left = len(of.points), -_taken(of.points, rows)
+    n, left = len(laid), -_taken(laid, rows)
+    left[:, -1] = 1
     values = left.new_empty(len(rows), n) if out is None else out
     # Groups of fewer columns, where there would be fewer than 2 k groups.
     size = next((size for size in (16, 8, 4, 2) if n >= 2 * k * size), 1)
@@ -118,7 +138,7 @@ def half_distances(of: Screen, rows: Tensor, k: int, out: Tensor | None = None) 
     width = groups * max(1, min(size, SLICE // minima.numel()))
     for start in range(0, n, width):
         part = slice(start, min(start + width, n))
-        tile = product(left, of.points[part], plus=of.halves[part], out=values[:, part])
+        tile = product(left, laid[part], out=values[:, part])
         own = (start <= rows) & (rows < part.stop)
         tile[own, rows[own] - start] = torch.inf
         for columns in tile.split(groups, dim=1):

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from learnscope.observables.products import product
-from learnscope.observables.screening import Screen, evened, half_distances, screen
+from learnscope.matrix_products import product
+from learnscope.observables.screening import TRIES, Screen, kth_smallest, screen, smallest
+from learnscope.threads import Run
 
 # Directions that are found, from a sample of that size, and the step of how many of them a sketch has.
 DIRECTIONS, STEP, SAMPLE = 128, 32, 512
@@ -16,11 +17,11 @@ DIRECTIONS, STEP, SAMPLE = 128, 32, 512
 TRIAL = 16
 # A product of one pair alone takes the time of so many multiplications in a matrix product for each of its terms.
 ALONE = 32
-# Features whose float32 products are summed before float64 takes over; the rounding of float32.
-TERMS, UNIT = 256, 2.0**-24
+# Features whose products are summed at once, for such sums to be exact to some digits; the rounding of float32.
+TERMS, UNIT = 1024, 2.0**-24
 
 
-def screens(x: Tensor, k: int) -> list[Screen]:
+def screens(x: Tensor, k: int, run: Run) -> list[Screen]:
     """Return a screen with few coordinates, whose distances are lower bounds, and one with all; or that alone.
 
     The examples' leading principal coordinates s = Px and what they leave out, ρ = ‖x − PᵀPx‖, bound distances
@@ -30,14 +31,15 @@ def screens(x: Tensor, k: int) -> list[Screen]:
     Args:
         x: [n, d] centred features, float32.
         k: number of neighbours sought.
+        run: does pieces of work.
 
     Cost: n d (128 + 16) multiplications.
     """
-    exact = screen(x)
+    exact = screen(x, run)
     n, d = x.shape
     if d < 3 * DIRECTIONS or n < 32 * TRIAL:
         return [exact]
-    coordinates = _projected(x, leading_directions(x[:: -(-n // SAMPLE)]))
+    coordinates = _projected(x, leading_directions(x[:: -(-n // SAMPLE)]), run)
     costs = {r: n * r + pairs * d * ALONE for r, pairs in _pairs_left(exact, coordinates, k)}
     best = min(costs, key=costs.__getitem__)
     return [sketch(exact, coordinates[:, :best]), exact] if costs[best] < n * d else [exact]
@@ -46,39 +48,41 @@ def screens(x: Tensor, k: int) -> list[Screen]:
 def sketch(exact: Screen, coordinates: Tensor) -> Screen:
     """Return a screen whose half distances exceed those of ``exact`` by no more than the slack allows.
 
-    Coordinates are off by at most η‖x‖, η = √r (256 + 8) u, so their squares by (2η + η²)‖x‖², which is added to
+    Coordinates are off by at most η‖x‖, η as in :func:`_eta`, so their squares by (2η + η²)‖x‖², which is added to
     ρ² = ‖x‖² − ‖s‖²; and sᵢ·sⱼ by (2η + η²)‖xᵢ‖‖xⱼ‖, which is slack.
 
     Args:
         exact: the screen of x.
-        coordinates: [n, r] float64, of x in orthonormal directions, as from float32 products of 256 terms.
+        coordinates: [n, r] float32, of x in orthonormal directions.
 
     Examples:
         >>> x = torch.tensor([[3.0, 4.0, 0.0]])
-        >>> sketch(screen(x), x[:, :2].double()).points.round(decimals=3)
-        tensor([[3.0000, 4.0000, 0.0330]])
-        >>> sketch(screen(x), x[:, :1].double()).points.round(decimals=2)
+        >>> sketch(screen(x), x[:, :2]).points.round(decimals=3)
+        tensor([[3.0000, 4.0000, 0.0070]])
+        >>> sketch(screen(x), x[:, :1]).points.round(decimals=2)
         tensor([[3., 4.]])
     """
     r = coordinates.shape[1]
-    points = exact.points.new_empty(len(coordinates), r + 1)
-    points[:, :r], points[:, r] = coordinates, _left_out(exact, torch.linalg.vector_norm(coordinates, dim=1), r)
-    return Screen(points, exact.halves, exact.norms, _slack(r))
+    norms = torch.linalg.vector_norm(coordinates, dim=1, dtype=torch.float64)
+    points = torch.cat([coordinates, _left_out(exact, norms, r)[:, None].float()], dim=1)
+    return Screen(points, exact.halves, exact.norms, _slack(r, exact.points.shape[1]))
 
 
 def _left_out(exact: Screen, norms: Tensor, r: int) -> Tensor:
     """Return ρ from the norms ‖s‖ of r coordinates, or more by what these may be off: [n] float64."""
-    squares, eta = exact.norms.square(), _eta(r)
+    squares, eta = exact.norms.square(), _eta(r, exact.points.shape[1])
     return ((squares - norms.square()).clamp(min=0) + (2 * eta + eta**2) * squares).sqrt()
 
 
-def _slack(r: int) -> float:
-    """Return the slack of a sketch with r coordinates, from their error and that of products."""
-    return (r + 9) * UNIT + _eta(r) + _eta(r) ** 2 / 2
+def _slack(r: int, d: int) -> float:
+    """Return the slack of a sketch with r of d coordinates, from their error and that of products."""
+    eta = _eta(r, d)
+    return (r + 9) * UNIT + eta + eta**2 / 2
 
 
-def _eta(r: int) -> float:
-    return r**0.5 * (TERMS + 8) * UNIT
+def _eta(r: int, d: int) -> float:
+    """Return η = √r (m + d/m + 8) u of r coordinates that are sums of d/m sums of m products each."""
+    return r**0.5 * (min(d, TERMS) + -(-d // TERMS) + 8) * UNIT
 
 
 def leading_directions(sample: Tensor) -> Tensor:
@@ -100,29 +104,37 @@ def leading_directions(sample: Tensor) -> Tensor:
     return basis @ torch.linalg.eigh(coordinates.mT @ coordinates).eigenvectors.flip(1)
 
 
-def _projected(x: Tensor, directions: Tensor) -> Tensor:
-    """Return the coordinates of x [n, d] float32 along directions [d, r], summed in float64: [n, r] float64."""
+def _projected(x: Tensor, directions: Tensor, run: Run) -> Tensor:
+    """Return the coordinates of x [n, d] along directions [d, r]: [n, r] float32."""
     rows = directions.mT.float()
-    found = torch.zeros(len(x), len(rows), dtype=torch.float64, device=x.device)
-    for part, place in zip(x.split(SAMPLE), found.split(SAMPLE), strict=True):
-        for terms, along in zip(part.split(TERMS, dim=1), rows.split(TERMS, dim=1), strict=True):
-            place.add_(product(terms, along))
-    return found
+
+    def projected(part: Tensor) -> Tensor:
+        first, *more = zip(part.split(TERMS, dim=1), rows.split(TERMS, dim=1), strict=True)
+        found = product(*first)
+        for terms, along in more:
+            found += product(terms, along)
+        return found
+
+    return torch.cat(run(projected, x.split(SAMPLE)))
 
 
 def _pairs_left(exact: Screen, coordinates: Tensor, k: int) -> Iterator[tuple[int, float]]:
     """Yield how many pairs an example shares, of 16, a sketch of 32, 64, 96, 128 coordinates leaves."""
-    n = len(coordinates)
+    n, d = exact.points.shape
     rows = torch.arange(0, n, -(-n // TRIAL), device=coordinates.device)
-    limit = half_distances(evened(exact), rows, k).kth_smallest(k)
-    lower = exact.halves.repeat(len(rows), 1)
-    norms = torch.zeros_like(exact.norms)
+    products = exact.halves.repeat(len(rows), 1)
+    norms, bounds = torch.zeros_like(exact.norms), {}
     for start in range(0, DIRECTIONS, STEP):
-        block, r = coordinates[:, start : start + STEP].float(), start + STEP
-        lower.addmm_(block[rows], block.mT, alpha=-1)
+        block, r = coordinates[:, start : start + STEP], start + STEP
+        products.addmm_(block[rows], block.mT, alpha=-1)
         norms = torch.hypot(norms, torch.linalg.vector_norm(block, dim=1, dtype=torch.float64))
         residual = _left_out(exact, norms, r).float()
-        slack = 2 * (exact.slack + _slack(r)) * exact.norms[rows].square()
         # x·y ≤ s·t + ρσ, in which s·t is subtracted already
-        near = lower <= torch.addr((limit + slack)[:, None].float(), residual[rows], residual)
-        yield r, float(near.sum()) / len(rows)
+        bounds[r] = torch.addr(products, residual[rows], residual, alpha=-1)
+        bounds[r].scatter_(1, rows[:, None], torch.inf)
+    near = smallest(bounds[DIRECTIONS], TRIES * k)
+    halves = exact.halves[near] - torch.linalg.vecdot(exact.points[rows][:, None], exact.points[near])
+    limit = kth_smallest(halves, k)
+    for r, lower in bounds.items():
+        slack = 2 * (exact.slack + _slack(r, d)) * exact.norms[rows].square()
+        yield r, float((lower <= (limit + slack)[:, None]).sum()) / len(rows)

@@ -1,0 +1,79 @@
+"""Pieces of work side by side on the threads that torch may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Protocol, TypeVar
+
+import torch
+from threadpoolctl import ThreadpoolController
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Run(Protocol):
+    """Does pieces of work, and returns the results in their order."""
+
+    def __call__(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+        """Return ``function(task)`` of each task; if one raises, or Ctrl-C is pressed, no other begins."""
+        ...
+
+
+@contextmanager
+def side_by_side(threads: int | None = None) -> Iterator[Run]:
+    """Let this thread and as many others as torch may use compute apart: torch and NumPy use one thread in each.
+
+    Where steps are short that is far quicker than to share each step between all threads, which have to wait for each
+    other; on a busy machine for those that have no turn. What contexts of torch say of a thread, such as ``no_grad``,
+    does not hold in the others. Until the end, BLAS has one thread in the whole process.
+
+    Args:
+        threads: how many, at most as many as torch may use.
+
+    Yields:
+        What does pieces of work.
+
+    Examples:
+        >>> with side_by_side() as run:
+        ...     run(lambda x: x + 1, [1, 2, 3])
+        [2, 3, 4]
+    """
+    most = torch.get_num_threads()
+    workers = most if threads is None else min(threads, most)
+    if workers == 1:
+        yield one_after_another
+        return
+    here = _libraries().select(user_api="openmp").limit(limits=1)
+    try:
+        with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers, "", _compute_alone) as pool:
+            try:
+                yield partial(_together, pool)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+    finally:
+        here.restore_original_limits()
+
+
+def one_after_another(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+    """Return ``function(task)`` of each task, done here: a :class:`Run` without threads."""
+    return [function(task) for task in tasks]
+
+
+def _together(pool: ThreadPoolExecutor, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+    return list(pool.map(function, tasks))
+
+
+def _compute_alone() -> None:
+    """Let torch use one thread where this is called from; that is a setting of each thread."""
+    torch.get_num_threads()  # makes torch set what this thread begins with, which it would do later otherwise
+    _libraries().select(user_api="openmp").limit(limits=1)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the libraries with threads of their own; to look for them takes some ten milliseconds."""
+    return ThreadpoolController()
