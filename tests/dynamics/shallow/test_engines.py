@@ -121,7 +121,7 @@ def odd(width, dim, n, kind):
 
     x, _ = stripe(n, dim, 1)
     y = torch.where(torch.arange(n) % 2 == 0, 1.0, -1.0).double()
-    return Problem(network(width, dim, kind=kind, mirrored=False), x, y, 0.5, MarginLoss("logistic"), frozenset())
+    return Problem(network(width, dim, kind=kind, mirrored=False), x, y, 0.5, MarginLoss("logistic"), frozenset(), True)
 
 
 def test_a_whole_training_agrees_up_to_its_end():

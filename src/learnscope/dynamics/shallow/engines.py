@@ -35,7 +35,7 @@ def engine_for(problem: Problem, name: str) -> Name:
         >>> from learnscope.dynamics.margin_losses import MarginLoss
         >>> from learnscope.networks.one_hidden_layer import one_hidden_layer
         >>> network = one_hidden_layer(2, 1, torch.Generator().manual_seed(0))
-        >>> problem = Problem(network, torch.ones(1, 1), torch.ones(1), 1.0, MarginLoss("hinge"), frozenset())
+        >>> problem = Problem(network, torch.ones(1, 1), torch.ones(1), 1.0, MarginLoss("hinge"), frozenset(), True)
         >>> engine_for(problem, "auto"), engine_for(problem, "reference")
         ('fused', 'reference')
     """

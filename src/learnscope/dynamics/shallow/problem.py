@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,11 +30,7 @@ class Problem:
     alpha: float
     loss: MarginLoss
     frozen: frozenset[str]
-
-    has_margins: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "has_margins", bool((self.y.abs() == 1).all()))
+    has_margins: bool
 
     def directions(self) -> Tensor:
         """Return ω/|ω| [h, d] at the start, zero where ω is."""
@@ -67,51 +64,77 @@ def problems(
         raise InputError(
             "the networks have different activations; train those of each activation by a call of its own."
         )
-    made = [
-        Problem(network, points[k], labels[k], float(alphas[k]), loss, frozenset(frozen))
-        for k, network in enumerate(networks)
+    for network, each_x, each_y, each_alpha in zip(networks, points, labels, alphas, strict=True):
+        _check(network, each_x, each_y, each_alpha)
+    if not _all_finite(points):
+        raise InputError("x has entries that are NaN or infinite; drop those points.")
+    known = _known_of(labels)
+    for each_y in labels:
+        _check_labels(each_y, known[id(each_y)], loss)
+    held = frozenset(frozen)
+    return [
+        Problem(network, each_x, each_y, float(each_alpha), loss, held, known[id(each_y)].margins)
+        for network, each_x, each_y, each_alpha in zip(networks, points, labels, alphas, strict=True)
     ]
-    for problem in made:
-        _check(problem)
-    return made
 
 
-def _check(problem: Problem) -> None:
-    network, x, y = problem.network, problem.x, problem.y
-    if not 0 < problem.alpha < math.inf:
-        raise InputError(f"alpha is {problem.alpha:g}; give a positive number, small for features and large for lazy.")
+def _check(network: OneHiddenLayer, x: Tensor, y: Tensor, alpha: float) -> None:
+    """Refuse what no look at the numbers is needed for."""
+    if not 0 < alpha < math.inf:
+        raise InputError(f"alpha is {alpha:g}; give a positive number, small for features and large for lazy.")
     if network.weights.ndim != 2:
         raise InputError(f"weights {list(network.weights.shape)} are more than one network; index them, network[0].")
-    if x.ndim != 2 or y.shape != x.shape[:1] or len(x) == 0:
+    if x.ndim != 2 or y.shape != x.shape[:1] or not x.shape[0]:
         raise InputError(f"x {list(x.shape)} and y {list(y.shape)}; give [p, d] and [p] with at least one point.")
     if x.shape[1] != network.dim:
         raise InputError(f"x has {x.shape[1]} inputs but the network {network.dim}; draw a network of that dim.")
+    dtype, device = network.weights.dtype, network.weights.device
     tensors = {"x": x, "y": y, "the biases": network.biases, "the outputs": network.outputs}
     for name, tensor in tensors.items():
-        if tensor.dtype != network.weights.dtype or tensor.device != network.weights.device:
+        if tensor.dtype != dtype or tensor.device != device:
             raise InputError(
-                f"{name} is {tensor.dtype} on {tensor.device} but the weights are {network.weights.dtype} on "
-                f"{network.weights.device}; convert one to the other."
+                f"{name} is {tensor.dtype} on {tensor.device} but the weights are {dtype} on {device}; convert one to "
+                "the other."
             )
-    if network.weights.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"the weights are {network.weights.dtype}; give float32 or float64.")
-    if not bool(torch.isfinite(x).all()):
-        raise InputError("x has entries that are NaN or infinite; drop those points.")
-    _check_labels(problem)
+    if dtype not in (torch.float32, torch.float64):
+        raise InputError(f"the weights are {dtype}; give float32 or float64.")
 
 
-def _check_labels(problem: Problem) -> None:
-    y = problem.y
-    if problem.loss.kind == "squared" and not problem.has_margins:
-        if not bool(torch.isfinite(y).all()):
-            raise InputError("y has entries that are NaN or infinite; drop those points.")
-        return
-    if not problem.has_margins:
+def _all_finite(points: Sequence[Tensor]) -> bool:
+    """Return whether all points are finite, those that are shared looked at once."""
+    several = {id(x): x for x in points}.values()
+    return bool(torch.isfinite(torch.cat([x.flatten() for x in several])).all())
+
+
+class _Known(NamedTuple):
+    """Whether labels are all −1 or +1, all alike, and all finite."""
+
+    margins: bool
+    alike: bool
+    finite: bool
+
+
+def _known_of(labels: Sequence[Tensor]) -> dict[int, _Known]:
+    """Return what there is to know of labels, by the id of the tensor; as many as are of one length at once."""
+    of_length: dict[int, dict[int, Tensor]] = {}
+    for y in labels:
+        of_length.setdefault(y.shape[0], {})[id(y)] = y
+    known = {}
+    for some in of_length.values():
+        rows = torch.stack(list(some.values()))
+        facts = torch.stack([rows.abs() == 1, rows == rows[:, :1], torch.isfinite(rows)]).all(dim=2)
+        known.update(zip(some, map(_Known, *facts.tolist()), strict=True))
+    return known
+
+
+def _check_labels(y: Tensor, known: _Known, loss: MarginLoss) -> None:
+    if known.margins:
+        if known.alike and y.shape[0] > 1:
+            raise InputError(
+                f"all {len(y)} labels are {float(y[0]):+g}; draw the points again, or more, to have both classes."
+            )
+    elif loss.kind != "squared":
         wrong = float(y[y.abs() != 1][0])
-        raise InputError(
-            f"a label is {wrong:g} but the {problem.loss.kind} loss takes −1 and +1; map the classes to them."
-        )
-    if len(y) > 1 and bool((y == y[0]).all()):
-        raise InputError(
-            f"all {len(y)} labels are {float(y[0]):+g}; draw the points again, or more, to have both classes."
-        )
+        raise InputError(f"a label is {wrong:g} but the {loss.kind} loss takes −1 and +1; map the classes to them.")
+    elif not known.finite:
+        raise InputError("y has entries that are NaN or infinite; drop those points.")

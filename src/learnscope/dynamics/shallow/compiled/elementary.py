@@ -30,11 +30,6 @@ def exponential(u: Lanes) -> Lanes:
     return rest.polynomial(_coefficients("exp", u.dtype)) * whole.power_of_two()
 
 
-def relu(u: Lanes) -> tuple[Lanes, Lanes]:
-    """Return max(u, 0) and its slope."""
-    return u.above(0.0, u, u.like(0.0)), u.above(0.0, u.like(1.0), u.like(0.0))
-
-
 def softplus(u: Lanes) -> tuple[Lanes, Lanes]:
     """Return log(1 + eᵘ) and its slope 1 / (1 + e⁻ᵘ).
 

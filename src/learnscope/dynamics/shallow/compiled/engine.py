@@ -148,7 +148,7 @@ class _Team(AbstractContextManager[None]):
 def _arrays(problem: Problem) -> Arrays:
     """Return the arrays of a problem, which share no memory with it."""
     network = problem.network
-    directions = problem.directions() if "directions" in problem.frozen else torch.zeros_like(network.weights)
+    directions = problem.directions() if "directions" in problem.frozen else network.weights  # not looked at
     given = (network.weights, network.biases, network.outputs, problem.x, problem.y, directions)
     moving = tuple(float(part not in problem.frozen) for part in ("weights", "biases", "outputs"))
     return ENTRIES.prepared(*(_numbers(tensor) for tensor in given), moving, _lanes(network))

@@ -34,8 +34,30 @@ def preactivations(parameters, neuron, examples, example, dim, lanes):
 
 @inlined
 def relu(u, sharpness):
-    """Return the rectifier and its slope."""
-    return tiles.relu(u)
+    """Return the rectifier."""
+    return tiles.where_positive(u, u)
+
+
+@inlined
+def pulled_relu(u, sharpness, pull):
+    """Return the pull on u, and two factors of the pull on β: its activation is u wherever there is a pull on u."""
+    pulled = tiles.where_positive(u, pull)
+    return pulled, u, pulled
+
+
+def _smooth(activated):
+    """Return what :func:`relu` and :func:`pulled_relu` do for an activation whose value and slope are computed."""
+
+    @inlined
+    def value_of(u, sharpness):
+        return activated(u, sharpness)[0]
+
+    @inlined
+    def pulled_by(u, sharpness, pull):
+        value, slope = activated(u, sharpness)
+        return tiles.product(slope, pull), value, pull
+
+    return value_of, pulled_by
 
 
 @inlined
@@ -68,7 +90,7 @@ def add_products(gradients, neuron, pulled, examples, example, dim, lanes):
         tiles.add_inner(gradients, neuron + twos * lanes, pulled, examples, example + twos * ROWS)
 
 
-def _passes(activated):
+def _passes(value_of, pulled_by):
     """Return both passes for one activation; to choose between activations inside of them would cost registers."""
 
     @compiled
@@ -78,7 +100,7 @@ def _passes(activated):
             total = tiles.zeros(parameters)
             for neuron in range(0, len(parameters), panel):
                 u = preactivations(parameters, neuron, examples, tile * dim * ROWS, dim, lanes)
-                value, _ = activated(u, sharpness)
+                value = value_of(u, sharpness)
                 total = tiles.add_product(total, value, parameters, neuron + (dim + 1) * lanes)
             tiles.store_sums(outputs, tile * ROWS, total)
 
@@ -86,25 +108,25 @@ def _passes(activated):
     def gradients_of(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
         panel = (dim + 2) * lanes
         for neuron in range(first * panel, last * panel, panel):
-            gradients[neuron : neuron + panel] = 0
+            for row in range(neuron, neuron + panel, lanes):
+                tiles.clear_row(gradients, row)
             for tile in range(len(pulls) // ROWS):
                 u = preactivations(parameters, neuron, examples, tile * dim * ROWS, dim, lanes)
-                value, slope = activated(u, sharpness)
-                biases, outputs = neuron + dim * lanes, neuron + (dim + 1) * lanes
-                pulled = tiles.pull_rows(gradients, biases, outputs, value, slope, pulls, tile * ROWS)
+                pulled, value, pull = pulled_by(u, sharpness, tiles.filled(pulls, tile * ROWS))
+                tiles.add_sums(gradients, neuron + dim * lanes, pulled)
+                tiles.add_sums_of_products(gradients, neuron + (dim + 1) * lanes, value, pull)
                 add_products(gradients, neuron, pulled, examples, tile * dim * ROWS, dim, lanes)
             outputs = neuron + (dim + 1) * lanes
             for row in range(neuron, outputs, lanes):
-                for lane in range(lanes):
-                    gradients[row + lane] *= parameters[outputs + lane]
+                tiles.scale_row(gradients, row, 1.0, parameters, outputs)
 
     return outputs_of, gradients_of
 
 
-outputs_of_relu, gradients_of_relu = _passes(relu)
-outputs_of_softplus, gradients_of_softplus = _passes(softplus)
-outputs_of_erf, gradients_of_erf = _passes(erf)
-outputs_of_tanh, gradients_of_tanh = _passes(tanh)
+outputs_of_relu, gradients_of_relu = _passes(relu, pulled_relu)
+outputs_of_softplus, gradients_of_softplus = _passes(*_smooth(softplus))
+outputs_of_erf, gradients_of_erf = _passes(*_smooth(erf))
+outputs_of_tanh, gradients_of_tanh = _passes(*_smooth(tanh))
 
 
 @compiled

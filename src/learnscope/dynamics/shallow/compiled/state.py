@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from learnscope.dynamics.shallow.compiled import layout
+from learnscope.dynamics.shallow.compiled import layout, tiles
 from learnscope.dynamics.shallow.compiled.lanes import ROWS
 from learnscope.dynamics.shallow.compiled.passes import compiled, sum_gradients, sum_outputs
 from learnscope.dynamics.shallow.compiled.team import PLACES, announce, await_others, job_after, report, share
@@ -113,10 +113,10 @@ def set_velocity(parameters, velocity, a, r, rank):
     sum_gradients(parameters, a.examples, a.pulls, velocity, r.activation, sharpness, r.dim, r.lanes, first, last)
     value, slope = parameters.dtype.type(-r.value_factor / r.n), parameters.dtype.type(-r.slope_factor / r.n)
     for panel in range(first * size, last * size, size):
-        for k in range(panel, panel + size - r.lanes):
-            velocity[k] *= slope * a.mask[k]
-        for k in range(panel + size - r.lanes, panel + size):
-            velocity[k] *= value * a.mask[k]
+        outputs = panel + size - r.lanes
+        for row in range(panel, outputs, r.lanes):
+            tiles.scale_row(velocity, row, slope, a.mask, row)
+        tiles.scale_row(velocity, outputs, value, a.mask, outputs)
         if r.along_directions:
             project(velocity, a.directions, panel, r.dim, r.lanes)
 

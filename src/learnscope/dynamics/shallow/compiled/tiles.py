@@ -3,7 +3,7 @@
 # ruff: noqa: ANN001, ANN201, ANN202 (Numba infers the types of what it compiles)
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -14,6 +14,7 @@ from numba.extending import intrinsic, models, register_model
 from learnscope.dynamics.shallow.compiled import elementary
 from learnscope.dynamics.shallow.compiled.lanes import ROWS, Lanes, lanes_of, vector_type
 
+CHAINS = 4  # sums at once that hide the latency of additions, a power of two
 emitted: Any = intrinsic  # a function that is written in LLVM's language where it is called
 
 
@@ -109,21 +110,30 @@ def add_outer(typing_context, tile, neurons, at, examples, start):
     return tile(tile, neurons, types.intp, examples, types.intp), codegen
 
 
+def _summed(rows: Sequence[tuple[Lanes, Lanes]], total: Lanes, chains: int) -> Lanes:
+    """Return total + Σ of products, as so many sums at once: in one, each addition would wait for the last to end."""
+    sums = [total, *(a * b for a, b in rows[1:chains])]
+    for k, (a, b) in enumerate([rows[0], *rows[chains:]]):
+        sums[k % chains] = a.times_plus(b, sums[k % chains])
+    while len(sums) > 1:
+        sums = [sums[k] + sums[k + 1] for k in range(0, len(sums), 2)]
+    return sums[0]
+
+
 def _add_inner(count: int) -> Any:
-    """Return a function that adds to a few rows of sums at once: one alone would wait for each addition to end."""
+    """Return a function that adds to a few rows of sums at once."""
 
     @emitted
     def added(typing_context, sums, at, tile, examples, start):
         def codegen(context, builder, signature, values):
             emit = _Emit(context, builder, sums)
-            step, lanes = ir.IntType(64), lanes_of(sums.dtype)
+            step, lanes, rows = ir.IntType(64), lanes_of(sums.dtype), emit.rows(values[2])
             places = [emit.pointer(sums, values[0], builder.add(values[1], step(j * lanes))) for j in range(count)]
             columns = [emit.pointer(examples, values[3], builder.add(values[4], step(j * ROWS))) for j in range(count)]
             totals = [emit.load(place) for place in places]
-            for k, row in enumerate(emit.rows(values[2])):
-                totals = [row.times_plus(emit.fill(c, k), t) for c, t in zip(columns, totals, strict=True)]
-            for total, place in zip(totals, places, strict=True):
-                emit.store(total, place)
+            for place, column, total in zip(places, columns, totals, strict=True):
+                pairs = [(row, emit.fill(column, k)) for k, row in enumerate(rows)]
+                emit.store(_summed(pairs, total, CHAINS // count), place)
             return context.get_dummy_value()
 
         return types.void(sums, types.intp, tile, examples, types.intp), codegen
@@ -138,27 +148,93 @@ add_inner, add_inner_of_two, add_inner_of_four = _add_inner(1), _add_inner(2), _
 
 
 @emitted
-def pull_rows(typing_context, sums, biases, outputs, value, slope, pulls, start):
-    """Return pulls[start + k] · slope[k, l], and add its sum over k to ``sums[biases + l]``, that of values to outputs.
+def filled(typing_context, array, offset):
+    """Return a tile whose row k is full of ``array[offset + k]``."""
 
-    The latter is Σ_k pulls[start + k] · value[k, l], added to ``sums[outputs + l]``; both in memory.
-    """
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, array)
+        column = emit.pointer(array, values[0], values[1])
+        return emit.tile([emit.fill(column, k) for k in range(ROWS)])
+
+    return Tile(array.dtype)(array, types.intp), codegen
+
+
+@emitted
+def add_sums(typing_context, sums, at, tile):
+    """Add Σ_k tile[k, l] to ``sums[at + l]``."""
 
     def codegen(context, builder, signature, values):
         emit = _Emit(context, builder, sums)
-        column = emit.pointer(pulls, values[5], values[6])
-        at_biases, at_outputs = (emit.pointer(sums, values[0], values[k]) for k in (1, 2))
-        of_biases, of_outputs, pulled = emit.load(at_biases), emit.load(at_outputs), []
-        for k, (high, steep) in enumerate(zip(emit.rows(values[3]), emit.rows(values[4]), strict=True)):
-            pull = emit.fill(column, k)
-            of_outputs = high.times_plus(pull, of_outputs)
-            pulled.append(steep * pull)
-            of_biases = of_biases + pulled[-1]
-        emit.store(of_biases, at_biases)
-        emit.store(of_outputs, at_outputs)
-        return emit.tile(pulled)
+        place, rows = emit.pointer(sums, values[0], values[1]), emit.rows(values[2])
+        while len(rows) > 1:
+            rows = [rows[k] + rows[k + 1] for k in range(0, len(rows), 2)]
+        emit.store(emit.load(place) + rows[0], place)
+        return context.get_dummy_value()
 
-    return value(sums, types.intp, types.intp, value, slope, pulls, types.intp), codegen
+    return types.void(sums, types.intp, tile), codegen
+
+
+@emitted
+def add_sums_of_products(typing_context, sums, at, tile, other):
+    """Add Σ_k tile[k, l] · other[k, l] to ``sums[at + l]``."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, sums)
+        place = emit.pointer(sums, values[0], values[1])
+        pairs = list(zip(emit.rows(values[2]), emit.rows(values[3]), strict=True))
+        emit.store(_summed(pairs, emit.load(place), CHAINS), place)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp, tile, other), codegen
+
+
+@emitted
+def clear_row(typing_context, sums, at):
+    """Set ``sums[at + l]`` to 0."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, sums)
+        zero = Lanes(builder, sums.dtype, ir.Constant(vector_type(sums.dtype), None))
+        emit.store(zero, emit.pointer(sums, values[0], values[1]))
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp), codegen
+
+
+@emitted
+def scale_row(typing_context, sums, at, number, factors, start):
+    """Multiply ``sums[at + l]`` by number · ``factors[start + l]``."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, sums)
+        place, factor = emit.pointer(sums, values[0], values[1]), emit.pointer(factors, values[3], values[4])
+        emit.store(emit.load(place) * (emit.spread(values[2]) * emit.load(factor)), place)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp, sums.dtype, factors, types.intp), codegen
+
+
+@emitted
+def product(typing_context, tile, other):
+    """Return tile[k, l] · other[k, l]."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, tile)
+        return emit.tile([a * b for a, b in zip(emit.rows(values[0]), emit.rows(values[1]), strict=True)])
+
+    return tile(tile, other), codegen
+
+
+@emitted
+def where_positive(typing_context, tile, then):
+    """Return then[k, l] where tile[k, l] > 0, and 0 elsewhere."""
+
+    def codegen(context, builder, signature, values):
+        emit = _Emit(context, builder, tile)
+        pairs = zip(emit.rows(values[0]), emit.rows(values[1]), strict=True)
+        return emit.tile([u.above(0.0, value, u.like(0.0)) for u, value in pairs])
+
+    return tile(tile, then), codegen
 
 
 @emitted
@@ -222,6 +298,4 @@ def _elementwise(function: Callable[[Lanes], tuple[Lanes, Lanes]]) -> Any:
     return mapped
 
 
-relu, softplus, erf, tanh = (
-    _elementwise(function) for function in (elementary.relu, elementary.softplus, elementary.erf, elementary.tanh)
-)
+softplus, erf, tanh = (_elementwise(function) for function in (elementary.softplus, elementary.erf, elementary.tanh))
