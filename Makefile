@@ -9,7 +9,7 @@ demo: $(INSTALLED)  ## train a network under the scope and write its report
 	$(BIN)/learnscope demo
 
 test: $(INSTALLED)  ## run the tests and the examples in the documentation
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED)  ## style, types, and the import rules between the rooms
 	$(BIN)/ruff check .

@@ -12,9 +12,13 @@ from learnscope.scope.record import open as open_record
 from learnscope.scope.scope import Scope
 
 
+def shorten(monkeypatch, epochs):
+    monkeypatch.setitem(recipe.RECIPES, "digits", recipe.Recipe(epochs, 64, 0.05, probe_examples=60))
+
+
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    monkeypatch.setitem(recipe.RECIPES, "digits", recipe.Recipe(3, 64, 0.05, probe_examples=60))
+    shorten(monkeypatch, 2)
 
 
 def same(a, b):
@@ -22,7 +26,8 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("network", ["mlp", "cnn", "resnet"])
-def test_every_network_learns_something_on_real_digits(network, tmp_path):
+def test_every_network_learns_something_on_real_digits(network, tmp_path, monkeypatch):
+    shorten(monkeypatch, 3)
     outcome = training.run(tmp_path, network=network)
     accuracy = outcome.record.data["probe_accuracy"]
     assert outcome.finished
@@ -88,10 +93,10 @@ def test_a_folder_that_holds_another_run_is_refused(tmp_path):
 
 def test_a_run_that_was_killed_before_its_last_measurement_makes_it(tmp_path, monkeypatch):
     monkeypatch.setattr(Scope, "close", lambda self, **options: None)
-    assert training.run(tmp_path, network="mlp").record.data["step"].values[-1] < 57
+    assert training.run(tmp_path, network="mlp").record.data["step"].values[-1] < 38
     monkeypatch.undo()
-    monkeypatch.setitem(recipe.RECIPES, "digits", recipe.Recipe(3, 64, 0.05, probe_examples=60))
-    assert training.run(tmp_path, network="mlp").record.data["step"].values[-1] == 57
+    shorten(monkeypatch, 2)
+    assert training.run(tmp_path, network="mlp").record.data["step"].values[-1] == 38
 
 
 def test_a_checkpoint_of_another_program_is_refused(tmp_path):
