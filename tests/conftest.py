@@ -10,5 +10,13 @@ def _one_thread():
 
 
 @pytest.fixture
+def _three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)

@@ -45,6 +45,25 @@ def test_a_product_is_off_by_rounding_of_its_terms_at_most(shape, dtype, plus, i
 
 
 @pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_factors_may_lie_in_memory_as_they_like(dtype):
+    x = matrix(6, 300, torch.float32).to(dtype)
+    layouts = {
+        "itself": x,
+        "transposed": x.mT.contiguous().mT,
+        "repeated rows": x[:1].expand(6, -1),
+        "repeated columns": x[:, :1].expand(-1, 300),
+        "every other column": x.repeat_interleave(2, dim=1)[:, ::2],
+        "one number": x[:1, :1].expand(6, 300),
+    }
+    for name, b in layouts.items():
+        for a in (x, b):
+            expected = a.double() @ b.double().mT
+            rounding = 300 * torch.finfo(dtype).eps if dtype != torch.bfloat16 else 2e-2
+            torch.testing.assert_close(products.product(a, b).double(), expected, rtol=rounding, atol=0.0, msg=name)
+
+
+@pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (384, 500), (100, 169)], ids=str)
 def test_a_square_is_added_above_the_diagonal(shape, dtype):

@@ -12,14 +12,6 @@ from threadpoolctl import threadpool_info
 from learnscope.threads import side_by_side
 
 
-@pytest.fixture
-def _three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
-
-
 def done(function, tasks, threads=None):
     with side_by_side(threads) as run:
         return run(function, tasks)

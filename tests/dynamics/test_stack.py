@@ -80,14 +80,6 @@ def test_bad_input_is_told(shape, rate, told):
         Stack([torch.ones(shape)], ZERO, rate, 0.0)
 
 
-@pytest.fixture
-def _three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.usefixtures("_three_threads")
 def test_blocks_are_spread_over_threads_which_torch_gets_back():
     factors = gaussian_factors((200, 200), 1.0, generator("large"), (8,))
