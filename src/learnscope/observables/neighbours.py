@@ -136,7 +136,7 @@ class _Search:
         """Return what is found for some rows, which ascend.
 
         Args:
-            screened: the screen with all coordinates, and before it there may be one with lower bounds.
+            screened: the screen with all coordinates, and before it there may be others with lower bounds.
             rows: [rows] int64.
             crowd: how many candidates a row may have; those with more are left.
         """
@@ -161,12 +161,16 @@ class _Search:
 
     def _candidates(self, laid: Tensor, screened: list[Screen], rows: Tensor, memory: Tensor) -> Candidates:
         """Return examples among which are the k nearest of each row."""
-        k, (coarse, exact) = self.k, (screened[0], screened[-1])
+        k, (first, *between, exact) = self.k, (screened if len(screened) > 1 else screened * 2)
         tile = half_distances(laid, rows, TRIES * k, out=memory)
-        if coarse is exact:
+        if first is exact:
             return at_most(tile.values, _limit(tile.kth_smallest(k), rows, exact, exact))
         tried = half_distances_of_pairs(exact, rows, all_of(tile.small_ones(TRIES * k))).view(len(rows), -1)
-        pairs = at_most(tile.values, _limit(_kth(tried, k), rows, coarse, exact))
+        kth = _kth(tried, k)
+        pairs = at_most(tile.values, _limit(kth, rows, first, exact))
+        for finer in between:
+            lower = half_distances_of_pairs(finer, rows, pairs)
+            pairs = pairs.only(lower <= pairs.spread(_limit(kth, rows, finer, exact).to(lower.dtype)))
         halves = half_distances_of_pairs(exact, rows, pairs)
         limit = _limit(_kth(pairs.padded(halves, torch.inf), k), rows, exact, exact)
         return pairs.only(halves <= pairs.spread(limit.to(halves.dtype)))

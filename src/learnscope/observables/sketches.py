@@ -16,17 +16,18 @@ DIRECTIONS, STEP, SAMPLE = 128, 32, 512
 # Examples that sketches are tried on.
 TRIAL = 16
 # A product of one pair alone takes the time of so many multiplications in a matrix product for each of its terms.
-ALONE = 32
+ALONE = 16
 # Features whose products are summed at once, for such sums to be exact to some digits; the rounding of float32.
 TERMS, UNIT = 1024, 2.0**-24
 
 
 def screens(x: Tensor, k: int, run: Run) -> list[Screen]:
-    """Return a screen with few coordinates, whose distances are lower bounds, and one with all; or that alone.
+    """Return screens with few coordinates, whose distances are lower bounds, and one with all; or that alone.
 
     The examples' leading principal coordinates s = Px and what they leave out, ρ = ‖x − PᵀPx‖, bound distances
-    from below, as |ρᵢ − ρⱼ| ≤ ‖residualᵢ − residualⱼ‖. Of 32, 64, 96 and 128 coordinates, those are taken which
-    are the quickest for 16 examples; none with fewer than 384 features, or where all coordinates are quicker.
+    from below, as |ρᵢ − ρⱼ| ≤ ‖residualᵢ − residualⱼ‖. First come 32, 64, 96 or 128 coordinates, then perhaps all 128
+    for the pairs that are left, as is the quickest for 16 examples; none with fewer than 384 features, or where all
+    coordinates are quicker.
 
     Args:
         x: [n, d] centred features, float32.
@@ -40,9 +41,12 @@ def screens(x: Tensor, k: int, run: Run) -> list[Screen]:
     if d < 3 * DIRECTIONS or n < 32 * TRIAL:
         return [exact]
     coordinates = _projected(x, leading_directions(x[:: -(-n // SAMPLE)]), run)
-    costs = {r: n * r + pairs * d * ALONE for r, pairs in _pairs_left(exact, coordinates, k)}
+    left = dict(_pairs_left(exact, coordinates, k))
+    costs: dict[tuple[int, ...], float] = {(r,): n * r + ALONE * d * pairs for r, pairs in left.items()}
+    for r in range(STEP, DIRECTIONS, STEP):
+        costs[r, DIRECTIONS] = n * r + ALONE * (DIRECTIONS * left[r] + d * left[DIRECTIONS])
     best = min(costs, key=costs.__getitem__)
-    return [sketch(exact, coordinates[:, :best]), exact] if costs[best] < n * d else [exact]
+    return [*(sketch(exact, coordinates[:, :r]) for r in best), exact] if costs[best] < n * d else [exact]
 
 
 def sketch(exact: Screen, coordinates: Tensor) -> Screen:
