@@ -74,7 +74,7 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
         BudgetError: when ``budget`` cannot hold the candidates of one example.
 
     Cost: n² d multiplications in float32 (33 to 129 for d with a sketch); 8 n d bytes for the centred copies, 2,600 n
-    for sketches, and ``budget`` bytes, of which 50 MB are used commonly; never an n × n matrix. Crowded rows cost n d
+    for sketches, and ``budget`` bytes, of which 60 MB are used commonly; never an n × n matrix. Crowded rows cost n d
     multiplications in float64 each, and 16 n d bytes once; that is the fate of data full of exact ties (grids,
     binary codes).
 
