@@ -191,3 +191,16 @@ def test_says_in_a_sentence_what_cannot_be_searched(h, k, says):
 def test_a_budget_for_not_even_one_row_is_refused():
     with pytest.raises(BudgetError, match="allow at least"):
         nearest_neighbours(torch.rand(100, 5), 1, budget=1000)
+
+
+@pytest.mark.usefixtures("_three_threads")
+@pytest.mark.parametrize("d", [8, 400])
+@pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_several_threads_find_the_same_in_any_context(d, context):
+    h = curve(700, d).requires_grad_()
+    distances, indices = reference.nearest_neighbours(h.detach(), 3)
+    with context():
+        found = nearest_neighbours(h * 1.0, 3)
+    torch.testing.assert_close(found.distances, distances, rtol=1e-9, atol=0.0)
+    assert torch.equal(found.indices, indices)
+    assert torch.get_num_threads() == 3
