@@ -67,7 +67,7 @@ def test_solutions_are_optimal_within_their_gap(penalty):
     if penalty == 0:
         assert float(misfit.max()) == 0
     torch.testing.assert_close(solution.objective, misfit + (penalty or 1) * nuclear(solution.matrix))
-    better = complete(target, seen, penalty, tolerance=1e-8)
+    better = complete(target, seen, penalty, tolerance=1e-9)
     assert bool((solution.objective - better.objective <= solution.gap + 1e-9).all())
 
 
