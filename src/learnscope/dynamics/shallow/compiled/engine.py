@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from learnscope.dynamics.shallow.batches import Batches, Descent
-from learnscope.dynamics.shallow.compiled import losses, passes, training
+from learnscope.dynamics.shallow.compiled import losses, training
 from learnscope.dynamics.shallow.compiled.entries import ENTRIES
 from learnscope.dynamics.shallow.compiled.lanes import REGISTER_BYTES, ROWS
 from learnscope.dynamics.shallow.compiled.state import Arrays, Rules
@@ -174,6 +174,7 @@ def _rules(
 ) -> Rules:
     network, loss, activation = problem.network, problem.loss, problem.network.activation
     n = problem.x.shape[0]  # len() of a tensor is slow
+    outputs_of, gradients_of = ENTRIES.passes(activation.kind, 8 * network.weights.element_size())
     sharpness = float(activation.sharpness) if activation.kind == "softplus" else 1.0
     return Rules(
         n=n,
@@ -181,7 +182,8 @@ def _rules(
         dim=network.dim,
         lanes=_lanes(network),
         threads=threads if n * network.width >= PAIRS_FOR_A_TEAM else 1,
-        activation=passes.KINDS.index(activation.kind),
+        outputs_of=outputs_of,
+        gradients_of=gradients_of,
         sharpness=sharpness,
         value_factor=activation.scale / sharpness,
         slope_factor=float(activation.scale),

@@ -1,5 +1,8 @@
 """The compiled loops as they are called from outside, kept on disk between processes.
 
+The passes for each activation are compiled apart from the loops, which call them by their address: they take longest
+to compile, and only those that are used are.
+
 Numba tells versions of a kept function apart by the file that holds it and by what its closure holds. What these
 functions compile to follows from every file of this package and from the step control, so a digest of all of these is
 in their closures.
@@ -10,20 +13,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
+from numba import types
 
 from learnscope.dynamics import step_control
-from learnscope.dynamics.shallow.compiled import layout, state, stochastic, team, training
+from learnscope.dynamics.shallow.compiled import layout, passes, state, stochastic, team, training
 
-cached: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")
+cfunc: Any = numba.cfunc
+cached: Callable[..., Any] = passes.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+allocating: Callable[..., Any] = passes.njit(nogil=True, cache=True, error_model="numpy")
 
 
 class Entries(NamedTuple):
-    """What there is to call; the arguments are those of the functions of the same names in this package."""
+    """What there is to call; the arguments are those of the functions of the same names in this package.
 
+    ``passes`` returns both passes, as functions to compiled code, for an activation and the bits of a number.
+    """
+
+    passes: Callable[[str, int], tuple[Any, Any]]
     prepared: Callable[..., Any]
     rows: Callable[..., Any]
     begin: Callable[..., None]
@@ -35,12 +46,61 @@ class Entries(NamedTuple):
 
 
 def _entries(sources: str) -> Entries:
-    @cached
+    def outputs_of_relu(parameters, examples, outputs, sharpness, dim, lanes, first, last):
+        assert sources
+        passes.outputs_of_relu(parameters, examples, outputs, sharpness, dim, lanes, first, last)
+
+    def gradients_of_relu(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
+        assert sources
+        passes.gradients_of_relu(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
+
+    def outputs_of_softplus(parameters, examples, outputs, sharpness, dim, lanes, first, last):
+        assert sources
+        passes.outputs_of_softplus(parameters, examples, outputs, sharpness, dim, lanes, first, last)
+
+    def gradients_of_softplus(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
+        assert sources
+        passes.gradients_of_softplus(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
+
+    def outputs_of_erf(parameters, examples, outputs, sharpness, dim, lanes, first, last):
+        assert sources
+        passes.outputs_of_erf(parameters, examples, outputs, sharpness, dim, lanes, first, last)
+
+    def gradients_of_erf(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
+        assert sources
+        passes.gradients_of_erf(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
+
+    def outputs_of_tanh(parameters, examples, outputs, sharpness, dim, lanes, first, last):
+        assert sources
+        passes.outputs_of_tanh(parameters, examples, outputs, sharpness, dim, lanes, first, last)
+
+    def gradients_of_tanh(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
+        assert sources
+        passes.gradients_of_tanh(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
+
+    both = {
+        "relu": (outputs_of_relu, gradients_of_relu),
+        "softplus": (outputs_of_softplus, gradients_of_softplus),
+        "erf": (outputs_of_erf, gradients_of_erf),
+        "tanh": (outputs_of_tanh, gradients_of_tanh),
+    }
+
+    @cache
+    def passes_of(activation: str, bits: int) -> tuple[Any, Any]:
+        number = getattr(types, f"float{bits}")
+        numbers, sizes = types.Array(number, 1, "C"), (number, *[types.intp] * 4)
+        outputs_of, gradients_of = (
+            cfunc(types.void(*[numbers] * arrays, *sizes), cache=True, error_model="numpy", _nrt=False)(function)
+            for arrays, function in zip((3, 4), both[activation], strict=True)
+        )
+        return outputs_of, gradients_of
+
+    @allocating
     def prepared(weights, biases, outputs, x, y, directions, moving, lanes):
         assert sources
         return state.prepared(weights, biases, outputs, x, y, directions, moving, lanes)
 
-    @cached
+    @allocating
     def rows(flat, width, dim, lanes):
         assert sources
         return layout.rows(flat, width, dim, lanes)
@@ -75,7 +135,7 @@ def _entries(sources: str) -> Entries:
         assert sources
         team.announce(arrays.team, state.QUIT)
 
-    return Entries(prepared, rows, begin, follow, descend, descend_on_batches, assist, dismiss)
+    return Entries(passes_of, prepared, rows, begin, follow, descend, descend_on_batches, assist, dismiss)
 
 
 def _digest() -> str:

@@ -11,10 +11,17 @@ import math
 import numpy as np
 
 from learnscope.dynamics.shallow.compiled.lanes import ROWS
-from learnscope.dynamics.shallow.compiled.passes import compiled
+from learnscope.dynamics.shallow.compiled.passes import allocating, compiled
 
 
 @compiled
+def copy(source, target):
+    """Set the first numbers of a target; an assignment to a slice would take Numba seconds to compile."""
+    for k in range(len(source)):
+        target[k] = source[k]
+
+
+@allocating
 def panels(weights, biases, outputs, lanes):
     """Return ω [h, d], b [h] and β [h] as panels."""
     width, dim = weights.shape
@@ -29,7 +36,7 @@ def panels(weights, biases, outputs, lanes):
     return flat
 
 
-@compiled
+@allocating
 def rows(flat, width, dim, lanes):
     """Return the ω [h, d], b [h] and β [h] of panels."""
     weights = np.empty((width, dim), flat.dtype)
@@ -43,7 +50,7 @@ def rows(flat, width, dim, lanes):
     return weights, biases, outputs
 
 
-@compiled
+@allocating
 def tiles(x):
     """Return examples [p, d], divided by √d, as tiles."""
     n, dim = x.shape
@@ -56,9 +63,9 @@ def tiles(x):
     return flat
 
 
-@compiled
+@allocating
 def padded(values):
     """Return numbers [p] with zeros for the missing examples."""
     longer = np.zeros(-(-len(values) // ROWS) * ROWS, values.dtype)
-    longer[: len(values)] = values
+    copy(values, longer)
     return longer

@@ -16,11 +16,26 @@ import numba
 from learnscope.dynamics.shallow.compiled import tiles
 from learnscope.dynamics.shallow.compiled.lanes import ROWS
 
-RELU, SOFTPLUS, ERF, TANH = range(4)
-KINDS = ("relu", "softplus", "erf", "tanh")
+njit: Any = numba.njit  # whose type leaves `_nrt` out
+# None of these makes an array, which is what `_nrt` lets functions do: with it each call would count, atomically, who
+# holds each of the arrays. To hand over a training's hundred numbers takes long too, so its functions are compiled in.
+compiled: Callable[..., Any] = njit(nogil=True, error_model="numpy", _nrt=False)
+inlined: Callable[..., Any] = njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+allocating: Callable[..., Any] = njit(nogil=True, error_model="numpy")
 
-inlined: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", forceinline=True)
-compiled: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy")
+
+def named(name: str) -> Callable[..., Any]:
+    """Give a function that is made several times a name of its own.
+
+    Machine code that is kept on disk refers to functions by name and a number that begins anew in each process: of two
+    with one name, a process that loads code which others compiled may call the wrong one.
+    """
+
+    def renamed(function):
+        function.__qualname__ = name
+        return function
+
+    return renamed
 
 
 @inlined
@@ -45,14 +60,16 @@ def pulled_relu(u, sharpness, pull):
     return pulled, u, pulled
 
 
-def _smooth(activated):
+def _smooth(kind, activated):
     """Return what :func:`relu` and :func:`pulled_relu` do for an activation whose value and slope are computed."""
 
     @inlined
+    @named(f"value_of_{kind}")
     def value_of(u, sharpness):
         return activated(u, sharpness)[0]
 
     @inlined
+    @named(f"pulled_by_{kind}")
     def pulled_by(u, sharpness, pull):
         value, slope = activated(u, sharpness)
         return tiles.product(slope, pull), value, pull
@@ -90,10 +107,11 @@ def add_products(gradients, neuron, pulled, examples, example, dim, lanes):
         tiles.add_inner(gradients, neuron + twos * lanes, pulled, examples, example + twos * ROWS)
 
 
-def _passes(value_of, pulled_by):
+def _passes(kind, value_of, pulled_by):
     """Return both passes for one activation; to choose between activations inside of them would cost registers."""
 
     @compiled
+    @named(f"outputs_of_{kind}")
     def outputs_of(parameters, examples, outputs, sharpness, dim, lanes, first, last):
         panel = (dim + 2) * lanes
         for tile in range(first, last):
@@ -105,6 +123,7 @@ def _passes(value_of, pulled_by):
             tiles.store_sums(outputs, tile * ROWS, total)
 
     @compiled
+    @named(f"gradients_of_{kind}")
     def gradients_of(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
         panel = (dim + 2) * lanes
         for neuron in range(first * panel, last * panel, panel):
@@ -123,33 +142,7 @@ def _passes(value_of, pulled_by):
     return outputs_of, gradients_of
 
 
-outputs_of_relu, gradients_of_relu = _passes(relu, pulled_relu)
-outputs_of_softplus, gradients_of_softplus = _passes(*_smooth(softplus))
-outputs_of_erf, gradients_of_erf = _passes(*_smooth(erf))
-outputs_of_tanh, gradients_of_tanh = _passes(*_smooth(tanh))
-
-
-@compiled
-def sum_outputs(parameters, examples, outputs, kind, sharpness, dim, lanes, first, last):
-    """Set the sums over neurons β a(u) of the examples in the tiles from first to before last."""
-    if kind == RELU:
-        outputs_of_relu(parameters, examples, outputs, sharpness, dim, lanes, first, last)
-    elif kind == SOFTPLUS:
-        outputs_of_softplus(parameters, examples, outputs, sharpness, dim, lanes, first, last)
-    elif kind == ERF:
-        outputs_of_erf(parameters, examples, outputs, sharpness, dim, lanes, first, last)
-    else:
-        outputs_of_tanh(parameters, examples, outputs, sharpness, dim, lanes, first, last)
-
-
-@compiled
-def sum_gradients(parameters, examples, pulls, gradients, kind, sharpness, dim, lanes, first, last):
-    """Set the sums over examples of pull times (β a' x, β a', a), for the panels from first to before last."""
-    if kind == RELU:
-        gradients_of_relu(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
-    elif kind == SOFTPLUS:
-        gradients_of_softplus(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
-    elif kind == ERF:
-        gradients_of_erf(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
-    else:
-        gradients_of_tanh(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
+outputs_of_relu, gradients_of_relu = _passes("relu", relu, pulled_relu)
+outputs_of_softplus, gradients_of_softplus = _passes("softplus", *_smooth("softplus", softplus))
+outputs_of_erf, gradients_of_erf = _passes("erf", *_smooth("erf", erf))
+outputs_of_tanh, gradients_of_tanh = _passes("tanh", *_smooth("tanh", tanh))

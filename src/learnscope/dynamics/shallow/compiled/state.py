@@ -3,16 +3,17 @@
 # ruff: noqa: ANN001, ANN201 (Numba infers the types of what it compiles)
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from learnscope.dynamics.shallow.compiled import layout, tiles
 from learnscope.dynamics.shallow.compiled.lanes import ROWS
-from learnscope.dynamics.shallow.compiled.passes import compiled, sum_gradients, sum_outputs
+from learnscope.dynamics.shallow.compiled.passes import allocating, compiled, inlined
 from learnscope.dynamics.shallow.compiled.team import PLACES, announce, await_others, job_after, report, share
 
-OUTPUTS, VELOCITY, TRIAL_OUTPUTS, TRIAL_VELOCITY, QUIT = range(5)  # what a team is asked for
+# What a team is asked for; for each literal number Numba would compile everything anew.
+OUTPUTS, VELOCITY, TRIAL_OUTPUTS, TRIAL_VELOCITY, QUIT = np.arange(5)
 
 
 class Arrays(NamedTuple):
@@ -38,14 +39,15 @@ class Arrays(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What a training is: sizes, functions and rules, as numbers."""
+    """What a training is: sizes, functions and rules, as numbers; and both passes for the activation, compiled."""
 
     n: int
     width: int
     dim: int
     lanes: int
     threads: int
-    activation: int
+    outputs_of: Any
+    gradients_of: Any
     sharpness: float
     value_factor: float
     slope_factor: float
@@ -65,7 +67,7 @@ class Rules(NamedTuple):
     momentum: float
 
 
-@compiled
+@allocating
 def prepared(weights, biases, outputs, x, y, directions, moving, lanes):
     """Return the arrays of a network, its examples and labels, ω/|ω|, and whether ω, b and β move, as 0 or 1."""
     width, dim = weights.shape
@@ -94,23 +96,23 @@ def prepared(weights, biases, outputs, x, y, directions, moving, lanes):
     )
 
 
-@compiled
+@inlined
 def set_outputs(parameters, outputs, a, r, rank):
     """Set f at this thread's share of the examples."""
     sharpness = parameters.dtype.type(r.sharpness)
     first, last = share(len(outputs) // ROWS, rank, r.threads)
-    sum_outputs(parameters, a.examples, outputs, r.activation, sharpness, r.dim, r.lanes, first, last)
+    r.outputs_of(parameters, a.examples, outputs, sharpness, r.dim, r.lanes, first, last)
     factor = parameters.dtype.type(r.value_factor / r.width)
     for k in range(first * ROWS, last * ROWS):
         outputs[k] *= factor
 
 
-@compiled
+@inlined
 def set_velocity(parameters, velocity, a, r, rank):
     """Set −h ∂L/∂θ from the pulls, zero for what is frozen, for this thread's share of the neurons."""
     sharpness, size = parameters.dtype.type(r.sharpness), (r.dim + 2) * r.lanes
     first, last = share(len(velocity) // size, rank, r.threads)
-    sum_gradients(parameters, a.examples, a.pulls, velocity, r.activation, sharpness, r.dim, r.lanes, first, last)
+    r.gradients_of(parameters, a.examples, a.pulls, velocity, sharpness, r.dim, r.lanes, first, last)
     value, slope = parameters.dtype.type(-r.value_factor / r.n), parameters.dtype.type(-r.slope_factor / r.n)
     for panel in range(first * size, last * size, size):
         outputs = panel + size - r.lanes
@@ -132,7 +134,7 @@ def project(velocity, directions, panel, dim, lanes):
             velocity[lane + i * lanes] = along * directions[lane + i * lanes]
 
 
-@compiled
+@inlined
 def do_share(job, a, r, rank):
     """Do this thread's share of a job."""
     if job == OUTPUTS:
@@ -145,7 +147,7 @@ def do_share(job, a, r, rank):
         set_velocity(a.trial, a.trial_velocity, a, r, rank)
 
 
-@compiled
+@inlined
 def together(job, a, r):
     """Do a job with all threads, each its share, and return when all are done.
 

@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numba.extending import register_jitable
 
 from learnscope.dynamics import step_control
+from learnscope.dynamics.shallow.compiled.layout import copy
 from learnscope.dynamics.shallow.compiled.losses import loss, pull
-from learnscope.dynamics.shallow.compiled.passes import compiled, inlined
+from learnscope.dynamics.shallow.compiled.passes import compiled, inlined, njit
 from learnscope.dynamics.shallow.compiled.state import (
     OUTPUTS,
     TRIAL_OUTPUTS,
@@ -27,7 +27,7 @@ NAMES = ("", "", "", "margin", "fraction", "time", "steps", "loss", "stationary"
 TIME_NOW, STEP, ERROR, DUE = range(4)  # in the clock
 TRIED, FITTED, FIRST_FITTED, DRAWN, LOOKED, FOUND = range(6)  # in the counts, the last three for batches
 
-summed: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+summed: Callable[..., Any] = njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "contract"})
 
 
 for function in (
@@ -40,7 +40,7 @@ for function in (
     register_jitable(function)
 
 
-@compiled
+@inlined
 def set_pulls(outputs, a, r):
     """Set predictions F and pulls from the outputs."""
     alpha = outputs.dtype.type(r.alpha)
@@ -68,7 +68,7 @@ def squared_distance(these, those):
     return total
 
 
-@compiled
+@inlined
 def largest_change(a, r):
     """Return the largest change of a prediction in the step on trial, NaN if there is one."""
     largest = 0.0
@@ -79,7 +79,7 @@ def largest_change(a, r):
     return r.alpha * largest
 
 
-@compiled
+@inlined
 def ended(a, r, clock, counts, squared_speed):
     """Return the rule that ends the training now, if one does, and count what is fitted."""
     fitted, total = 0, 0.0
@@ -141,9 +141,9 @@ def follow(a, r, clock, counts, budget):
                 clock[TIME_NOW] = clock[TIME_NOW] + length if length == clock[STEP] else r.max_time
                 if verdict == step_control.CROSSED:
                     clock[ERROR] += made.error
-                a.parameters[:] = a.trial
-                a.velocity[:] = a.trial_velocity
-                a.outputs[:] = a.trial_outputs
+                copy(a.trial, a.parameters)
+                copy(a.trial_velocity, a.velocity)
+                copy(a.trial_outputs, a.outputs)
                 speed, size = new_speed, squares(a.parameters)
             else:
                 set_pulls(a.outputs, a, r)
@@ -151,7 +151,7 @@ def follow(a, r, clock, counts, budget):
     return PAUSED
 
 
-@compiled
+@inlined
 def push(a, r, clock, counts):
     """Take a step of the heavy ball along the velocity; the trial holds what it moves by."""
     momentum, rate = a.parameters.dtype.type(r.momentum), a.parameters.dtype.type(r.learning_rate)
@@ -182,6 +182,6 @@ def descend(a, r, clock, counts, budget):
 def begin(a, r):
     """Compute the outputs before training, and the predictions, pulls and velocity that follow."""
     together(OUTPUTS, a, r)
-    a.first[:] = a.outputs
+    copy(a.outputs, a.first)
     set_pulls(a.outputs, a, r)
     together(VELOCITY, a, r)
