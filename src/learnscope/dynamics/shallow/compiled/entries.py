@@ -31,7 +31,7 @@ allocating: Callable[..., Any] = passes.njit(nogil=True, cache=True, error_model
 class Entries(NamedTuple):
     """What there is to call; the arguments are those of the functions of the same names in this package.
 
-    ``passes`` returns both passes, as functions to compiled code, for an activation and the bits of a number.
+    ``passes`` returns both passes for an activation and the bits of a number, as functions with an address.
     """
 
     passes: Callable[[str, int], tuple[Any, Any]]

@@ -3,11 +3,12 @@
 # ruff: noqa: ANN001, ANN201 (Numba infers the types of what it compiles)
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from learnscope.dynamics.shallow.compiled import layout, tiles
+from learnscope.dynamics.shallow.compiled.addresses import call
 from learnscope.dynamics.shallow.compiled.lanes import ROWS
 from learnscope.dynamics.shallow.compiled.passes import allocating, compiled, inlined
 from learnscope.dynamics.shallow.compiled.team import PLACES, announce, await_others, job_after, report, share
@@ -39,15 +40,15 @@ class Arrays(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What a training is: sizes, functions and rules, as numbers; and both passes for the activation, compiled."""
+    """What a training is: sizes, functions and rules, as numbers; both passes for the activation by their addresses."""
 
     n: int
     width: int
     dim: int
     lanes: int
     threads: int
-    outputs_of: Any
-    gradients_of: Any
+    outputs_of: int
+    gradients_of: int
     sharpness: float
     value_factor: float
     slope_factor: float
@@ -101,7 +102,7 @@ def set_outputs(parameters, outputs, a, r, rank):
     """Set f at this thread's share of the examples."""
     sharpness = parameters.dtype.type(r.sharpness)
     first, last = share(len(outputs) // ROWS, rank, r.threads)
-    r.outputs_of(parameters, a.examples, outputs, sharpness, r.dim, r.lanes, first, last)
+    call(r.outputs_of, (parameters, a.examples, outputs, sharpness, r.dim, r.lanes, first, last))
     factor = parameters.dtype.type(r.value_factor / r.width)
     for k in range(first * ROWS, last * ROWS):
         outputs[k] *= factor
@@ -112,7 +113,7 @@ def set_velocity(parameters, velocity, a, r, rank):
     """Set −h ∂L/∂θ from the pulls, zero for what is frozen, for this thread's share of the neurons."""
     sharpness, size = parameters.dtype.type(r.sharpness), (r.dim + 2) * r.lanes
     first, last = share(len(velocity) // size, rank, r.threads)
-    r.gradients_of(parameters, a.examples, a.pulls, velocity, sharpness, r.dim, r.lanes, first, last)
+    call(r.gradients_of, (parameters, a.examples, a.pulls, velocity, sharpness, r.dim, r.lanes, first, last))
     value, slope = parameters.dtype.type(-r.value_factor / r.n), parameters.dtype.type(-r.slope_factor / r.n)
     for panel in range(first * size, last * size, size):
         outputs = panel + size - r.lanes
