@@ -3,7 +3,7 @@
 # ruff: noqa: ANN001, ANN201, ANN202 (Numba infers the types of what it compiles)
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from llvmlite import ir
@@ -14,7 +14,6 @@ from numba.extending import intrinsic, models, register_model
 from learnscope.dynamics.shallow.compiled import elementary
 from learnscope.dynamics.shallow.compiled.lanes import ROWS, Lanes, lanes_of, vector_type
 
-CHAINS = 4  # sums at once that hide the latency of additions, a power of two
 emitted: Any = intrinsic  # a function that is written in LLVM's language where it is called
 
 
@@ -110,14 +109,11 @@ def add_outer(typing_context, tile, neurons, at, examples, start):
     return tile(tile, neurons, types.intp, examples, types.intp), codegen
 
 
-def _summed(rows: Sequence[tuple[Lanes, Lanes]], total: Lanes, chains: int) -> Lanes:
-    """Return total + Σ of products, as so many sums at once: in one, each addition would wait for the last to end."""
-    sums = [total, *(a * b for a, b in rows[1:chains])]
-    for k, (a, b) in enumerate([rows[0], *rows[chains:]]):
-        sums[k % chains] = a.times_plus(b, sums[k % chains])
-    while len(sums) > 1:
-        sums = [sums[k] + sums[k + 1] for k in range(0, len(sums), 2)]
-    return sums[0]
+def _sum_of_products(pairs: Iterable[tuple[Lanes, Lanes]], total: Lanes) -> Lanes:
+    """Return total + Σ a · b over pairs (a, b)."""
+    for a, b in pairs:
+        total = a.times_plus(b, total)
+    return total
 
 
 def _add_inner(count: int) -> Any:
@@ -132,8 +128,8 @@ def _add_inner(count: int) -> Any:
             columns = [emit.pointer(examples, values[3], builder.add(values[4], step(j * ROWS))) for j in range(count)]
             totals = [emit.load(place) for place in places]
             for place, column, total in zip(places, columns, totals, strict=True):
-                pairs = [(row, emit.fill(column, k)) for k, row in enumerate(rows)]
-                emit.store(_summed(pairs, total, CHAINS // count), place)
+                pairs = ((row, emit.fill(column, k)) for k, row in enumerate(rows))
+                emit.store(_sum_of_products(pairs, total), place)
             return context.get_dummy_value()
 
         return types.void(sums, types.intp, tile, examples, types.intp), codegen
@@ -181,8 +177,8 @@ def add_sums_of_products(typing_context, sums, at, tile, other):
     def codegen(context, builder, signature, values):
         emit = _Emit(context, builder, sums)
         place = emit.pointer(sums, values[0], values[1])
-        pairs = list(zip(emit.rows(values[2]), emit.rows(values[3]), strict=True))
-        emit.store(_summed(pairs, emit.load(place), CHAINS), place)
+        pairs = zip(emit.rows(values[2]), emit.rows(values[3]), strict=True)
+        emit.store(_sum_of_products(pairs, emit.load(place)), place)
         return context.get_dummy_value()
 
     return types.void(sums, types.intp, tile, other), codegen
