@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,13 @@ from scipy.linalg import get_blas_funcs
 from torch import Tensor
 from torch.nn.functional import linear
 
-# Of fewer multiplications, or fewer for each value of the result, oneDNN's overhead would be a good part.
-LARGE, LONG = 2**22, 256
+from learnscope.threads import libraries
+
+# Of fewer multiplications, or fewer for each value of the result, oneDNN's overhead would be a good part: of what torch
+# does on several threads, or of what NumPy does on one.
+LARGE, LONG, LONG_ON_ONE_THREAD = 2**22, 256, 64
+# Kernels of OpenBLAS with vectors of 64 bytes.
+WIDE = {"SkylakeX", "Cooperlake", "SapphireRapids"}
 # Values of a result that oneDNN gives at a time, as it takes the memory of them twice.
 PIECE = 2**18
 # Columns of a square at a time: nothing is computed below its diagonal, but for squares of that size.
@@ -28,7 +34,7 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
     Rounding is at most (d + 1) u (Σ |aₗ bₗ| + |c|), in whatever order terms are added: no TF32, bfloat16 or autocast.
     On one thread of a CPU they come from NumPy's library, as torch's is half as fast on some processors, and computes
     a aᵀ twice; on more, where the threads of both would get into each other's way, large products in float32 come from
-    oneDNN.
+    oneDNN, and also on one where NumPy's library knows but half of the processor's vectors.
 
     Args:
         a: [m, d].
@@ -42,12 +48,15 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
         >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]), plus=torch.tensor([0.0, 1.0]))
         tensor([[11., 18.]])
     """
-    if _on_one_thread(a):
+    onednn = _suits_onednn(a, b)
+    if _on_one_thread(a) and not onednn:
         out = a.new_empty(len(a), len(b)) if out is None else out
-        np.matmul(_in_order(a), _in_order(b).T, out=out.numpy())
+        # Kernels may multiply what lies beside the numbers, and warn of it.
+        with np.errstate(all="ignore"):
+            np.matmul(_in_order(a), _in_order(b).T, out=out.numpy())
         return out if plus is None else out.add_(plus)
     with _all_digits(a.device.type):
-        if not _suits_onednn(a, b):
+        if not onednn:
             return torch.mm(a, b.mT, out=out) if plus is None else torch.addmm(plus, a, b.mT, out=out)
         left, columns = a.to_mkldnn(), max(1, PIECE // len(a))
         if out is None and columns >= len(b):
@@ -110,8 +119,20 @@ def _in_order(x: Tensor) -> np.ndarray:
 
 def _suits_onednn(a: Tensor, b: Tensor) -> bool:
     """Return whether oneDNN is there, can multiply these, and is worth it."""
-    ours = a.dtype == torch.float32 and a.device.type == "cpu" and torch.backends.mkldnn.is_available()
-    return ours and a.shape[1] >= LONG and a.numel() * len(b) >= LARGE
+    if a.dtype != torch.float32 or a.device.type != "cpu" or a.numel() * len(b) < LARGE:
+        return False
+    alone = torch.get_num_threads() == 1
+    long = a.shape[1] >= (LONG_ON_ONE_THREAD if alone else LONG)
+    return long and torch.backends.mkldnn.is_available() and (not alone or _onednn_is_wider())
+
+
+@cache
+def _onednn_is_wider() -> bool:
+    """Return whether vectors have 64 bytes here, and NumPy's library uses half of that, as OpenBLAS does on Zen 5."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    kernels = {library.get("architecture") for library in libraries().select(internal_api="openblas").info()}
+    return bool(kernels) and WIDE.isdisjoint(kernels)
 
 
 @contextmanager

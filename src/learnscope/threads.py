@@ -47,9 +47,9 @@ def side_by_side(threads: int | None = None) -> Iterator[Run]:
     if workers == 1:
         yield one_after_another
         return
-    here = _libraries().select(user_api="openmp").limit(limits=1)
+    here = libraries().select(user_api="openmp").limit(limits=1)
     try:
-        with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers, "", _compute_alone) as pool:
+        with libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers, "", _compute_alone) as pool:
             try:
                 yield partial(_together, pool)
             finally:
@@ -70,10 +70,10 @@ def _together(pool: ThreadPoolExecutor, function: Callable[[Task], Result], task
 def _compute_alone() -> None:
     """Let torch use one thread where this is called from; that is a setting of each thread."""
     torch.get_num_threads()  # makes torch set what this thread begins with, which it would do later otherwise
-    _libraries().select(user_api="openmp").limit(limits=1)
+    libraries().select(user_api="openmp").limit(limits=1)
 
 
 @cache
-def _libraries() -> ThreadpoolController:
-    """Return the libraries with threads of their own; to look for them takes some ten milliseconds."""
+def libraries() -> ThreadpoolController:
+    """Return the libraries with threads of their own; to look for them takes some ten milliseconds, once."""
     return ThreadpoolController()

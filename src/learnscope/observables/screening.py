@@ -106,11 +106,20 @@ class Tile:
         return kth_smallest(self.minima, k)
 
     def small_ones(self, k: int) -> Tensor:
-        """Return k columns of each row with values hardly above the k smallest: [rows, k]."""
-        groups = smallest(self.minima, k)
-        members = self.values.unflatten(1, (-1, self.minima.shape[1]))
-        member = members.gather(2, groups[:, None, :].expand(-1, members.shape[1], -1)).argmin(dim=1)
-        return member * self.minima.shape[1] + groups
+        """Return k columns of each row with values hardly above the k smallest: [rows, k].
+
+        They are the smallest of groups of groups, of which there are at least 4 k if that many exist.
+        """
+        every = max(4 * k, -(-self.minima.shape[1] // GROUP))
+        wide = torch.nn.functional.pad(self.minima, (0, -self.minima.shape[1] % every), value=torch.inf)
+        groups = _least_of_each(wide, smallest(wide.unflatten(1, (-1, every)).amin(dim=1), k), every)
+        return _least_of_each(self.values, groups, self.minima.shape[1])
+
+
+def _least_of_each(values: Tensor, groups: Tensor, every: int) -> Tensor:
+    """Return the column with the smallest value of each group, columns c + every · i of it: [rows, groups]."""
+    members = values.unflatten(1, (-1, every))
+    return members.gather(2, groups[:, None, :].expand(-1, members.shape[1], -1)).argmin(dim=1) * every + groups
 
 
 def half_distances(laid: Tensor, rows: Tensor, k: int, out: Tensor | None = None) -> Tile:
