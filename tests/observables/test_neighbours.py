@@ -105,6 +105,12 @@ def test_squares_neither_overflow_nor_vanish(scale):
     assert torch.equal(scaled.indices, plain.indices)
 
 
+@pytest.fixture(params=[2**24, 0], ids=["in steps", "compiled"])
+def _loops(request, monkeypatch):
+    monkeypatch.setattr(module, "COMPILED", request.param)
+
+
+@pytest.mark.usefixtures("_loops")
 @pytest.mark.parametrize("alone", [0, 1, 16])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("noise", [0.0, 1e-3, 1.0])
@@ -118,6 +124,31 @@ def test_sketches_of_many_features_are_exact_too(noise, dtype, alone, monkeypatc
     distances, indices = reference.nearest_neighbours(h, 4)
     torch.testing.assert_close(found.distances, distances, rtol=1e-9, atol=0.0)
     assert torch.equal(found.indices, indices)
+
+
+@pytest.mark.usefixtures("_loops")
+@pytest.mark.parametrize("crowd", [0, 2, 40])
+@pytest.mark.parametrize("k", [1, 7, 30])
+def test_sketches_leave_crowded_rows_to_float64(k, crowd, monkeypatch):
+    """Of near copies far from the origin float32 can tell none apart, and of the others all."""
+    monkeypatch.setattr(sketches, "TRIAL", 9)
+    monkeypatch.setattr(module, "CROWD", crowd)
+    near = 300 * torch.ones(40, 400) + 1e-3 * torch.randn(40, 400, generator=random)
+    h = torch.cat([curve(260, 400), near, torch.zeros(1, 400)])
+    found = nearest_neighbours(h, k)
+    distances, indices = reference.nearest_neighbours(h, k)
+    torch.testing.assert_close(found.distances, distances, rtol=1e-9, atol=0.0)
+    assert torch.equal(found.indices, indices)
+
+
+@pytest.mark.usefixtures("_loops")
+@pytest.mark.parametrize("scale", [2.0**600, 2.0**-600])
+def test_sketches_neither_overflow_nor_vanish(scale, monkeypatch):
+    monkeypatch.setattr(sketches, "TRIAL", 9)
+    h = curve(290, 400).double()
+    scaled, plain = nearest_neighbours(h * scale, 3), nearest_neighbours(h, 3)
+    torch.testing.assert_close(scaled.distances / scale, plain.distances, rtol=1e-12, atol=0.0)
+    assert torch.equal(scaled.indices, plain.indices)
 
 
 @pytest.mark.parametrize("r", [16, 128])
@@ -194,6 +225,7 @@ def test_a_budget_for_not_even_one_row_is_refused():
 
 
 @pytest.mark.usefixtures("_three_threads")
+@pytest.mark.usefixtures("_loops")
 @pytest.mark.parametrize("d", [8, 400])
 @pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad, torch.enable_grad])
 def test_several_threads_find_the_same_in_any_context(d, context):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from learnscope.observables.screening import (
     TRIES,
     Screen,
     half_distances,
+    half_distances_alone,
     half_distances_of_pairs,
     laid_out,
     screen,
@@ -32,6 +34,8 @@ TILE = 2**22
 PIECE = 2**19
 # Rows with more candidates than that are screened again in float64.
 CROWD = 1024
+# Pairs of examples that are worth compiled loops, which take seconds to compile, once on a machine.
+COMPILED = 2**24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +64,8 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
     With 384 features and more, 33 to 129 coordinates that bound distances from below are screened first if that
     is quicker, see ``sketches.screens``; t is then the largest tᵢⱼ of the k examples that look nearest there,
     and t₍ₖ₎ only of the candidates.
+    From 4,096 examples on a CPU, sketches are searched and differences taken by loops that Numba compiles, which
+    takes some seconds at the first such call on a machine.
 
     Args:
         h: [n, d] features of any real dtype and device.
@@ -146,9 +152,9 @@ class _Search:
 
         def searched(some: Tensor) -> _Found:
             memory = spare.pop() if spare else laid.new_empty(most, len(laid))
-            pairs = self._candidates(laid, screened, some, memory[: len(some)])
+            pairs, counts = self._candidates(laid, screened, some, memory[: len(some)], crowd)
             spare.append(memory)
-            few = pairs.counts <= crowd
+            few = counts <= crowd
             some, left = some[few], some[~few]
             if len(left):
                 pairs = pairs.rows(few)
@@ -159,7 +165,25 @@ class _Search:
         most = -(-len(rows) // (blocks + -blocks % self.threads))
         return self.run(searched, rows.split(most))
 
-    def _candidates(self, laid: Tensor, screened: list[Screen], rows: Tensor, memory: Tensor) -> Candidates:
+    def _candidates(
+        self, laid: Tensor, screened: list[Screen], rows: Tensor, memory: Tensor, crowd: int
+    ) -> tuple[Candidates, Tensor]:
+        """Return examples among which are the k nearest of each row, and how many each row has.
+
+        Args:
+            laid: the examples as the first screen has them.
+            screened: as in :meth:`among`.
+            rows: [rows] int64.
+            memory: [rows, n] takes half distances.
+            crowd: rows with more candidates may lack them.
+        """
+        if len(screened) > 1 and self.h.device.type == "cpu" and len(self.h) ** 2 >= COMPILED:
+            tile = half_distances_alone(laid, rows, memory)
+            return _compiled().candidates(tile, rows, screened, self.k, crowd)
+        pairs = self._candidates_in_steps(laid, screened, rows, memory)
+        return pairs, pairs.counts
+
+    def _candidates_in_steps(self, laid: Tensor, screened: list[Screen], rows: Tensor, memory: Tensor) -> Candidates:
         """Return examples among which are the k nearest of each row."""
         k, (first, *between, exact) = self.k, (screened if len(screened) > 1 else screened * 2)
         tile = half_distances(laid, rows, TRIES * k, out=memory)
@@ -246,6 +270,8 @@ def _nearest(h: Tensor, rows: Tensor, pairs: Candidates, exponent: int, k: int) 
 
 def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int) -> Tensor:
     """Return Σ(h_row − h_column)² / 4^exponent of each pair by direct differences: [pairs] float64."""
+    if h.device.type == "cpu" and len(h) ** 2 >= COMPILED and h.dtype in (torch.float32, torch.float64):
+        return _compiled().squares_of_differences(h, rows, columns, 2.0**-exponent)
     squares = torch.empty(len(rows), dtype=torch.float64, device=h.device)
     size = max(1, PIECE // (8 * h.shape[1]))
     for i, j, part in zip(rows.split(size), columns.split(size), squares.split(size), strict=True):
@@ -257,6 +283,11 @@ def _squares(h: Tensor, rows: Tensor, columns: Tensor, exponent: int) -> Tensor:
         else:
             torch.sum(difference.square_(), dim=1, out=part)
     return squares
+
+
+def _compiled() -> Any:
+    """Return the module of compiled loops; Numba is imported when it is needed, for that takes half a second."""
+    return import_module("learnscope.observables.compiled_neighbours")
 
 
 def _difference(a: Tensor, b: Tensor) -> Tensor:

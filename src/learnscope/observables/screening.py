@@ -106,20 +106,11 @@ class Tile:
         return kth_smallest(self.minima, k)
 
     def small_ones(self, k: int) -> Tensor:
-        """Return k columns of each row with values hardly above the k smallest: [rows, k].
-
-        They are the smallest of groups of groups, of which there are at least 4 k if that many exist.
-        """
-        every = max(4 * k, -(-self.minima.shape[1] // GROUP))
-        wide = torch.nn.functional.pad(self.minima, (0, -self.minima.shape[1] % every), value=torch.inf)
-        groups = _least_of_each(wide, smallest(wide.unflatten(1, (-1, every)).amin(dim=1), k), every)
-        return _least_of_each(self.values, groups, self.minima.shape[1])
-
-
-def _least_of_each(values: Tensor, groups: Tensor, every: int) -> Tensor:
-    """Return the column with the smallest value of each group, columns c + every · i of it: [rows, groups]."""
-    members = values.unflatten(1, (-1, every))
-    return members.gather(2, groups[:, None, :].expand(-1, members.shape[1], -1)).argmin(dim=1) * every + groups
+        """Return k columns of each row with values hardly above the k smallest: [rows, k]."""
+        groups = smallest(self.minima, k)
+        members = self.values.unflatten(1, (-1, self.minima.shape[1]))
+        member = members.gather(2, groups[:, None, :].expand(-1, members.shape[1], -1)).argmin(dim=1)
+        return member * self.minima.shape[1] + groups
 
 
 def half_distances(laid: Tensor, rows: Tensor, k: int, out: Tensor | None = None) -> Tile:
@@ -136,8 +127,7 @@ def half_distances(laid: Tensor, rows: Tensor, k: int, out: Tensor | None = None
         >>> tile.values[:, :3], tile.small_ones(1)
         (tensor([[0.0000,    inf, 2.5000]]), tensor([[0]]))
     """
-    n, left = len(laid), -_taken(laid, rows)
-    left[:, -1] = 1
+    n, left = len(laid), _multipliers(laid, rows)
     values = left.new_empty(len(rows), n) if out is None else out
     # Groups of fewer columns, where there would be fewer than 2 k groups.
     size = next((size for size in (16, 8, 4, 2) if n >= 2 * k * size), 1)
@@ -153,6 +143,13 @@ def half_distances(laid: Tensor, rows: Tensor, k: int, out: Tensor | None = None
         for columns in tile.split(groups, dim=1):
             torch.minimum(minima, columns, out=minima)
     return Tile(values, minima)
+
+
+def half_distances_alone(laid: Tensor, rows: Tensor, out: Tensor) -> Tensor:
+    """Return the values that :func:`half_distances` does, without minima: [rows, n]."""
+    product(_multipliers(laid, rows), laid, out=out)
+    out[torch.arange(len(rows), device=rows.device), rows] = torch.inf
+    return out
 
 
 def half_distances_of_pairs(of: Screen, rows: Tensor, pairs: Candidates) -> Tensor:
@@ -173,6 +170,13 @@ def half_distances_of_pairs(of: Screen, rows: Tensor, pairs: Candidates) -> Tens
         size = len(left), len(of.points)
         places = torch.sparse_csr_tensor(pairs.starts, pairs.examples, halves, size, check_invariants=False)
     return torch.sparse.sampled_addmm(places, left, of.points.mT, alpha=-1.0).values()
+
+
+def _multipliers(laid: Tensor, rows: Tensor) -> Tensor:
+    """Return rows (−x, 1), whose products with what is laid out are half distances."""
+    left = -_taken(laid, rows)
+    left[:, -1] = 1
+    return left
 
 
 def _taken(points: Tensor, rows: Tensor) -> Tensor:
