@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from learnscope.matrix_products import product
 from learnscope.observables.screening import TRIES, Screen, kth_smallest, screen, smallest
 from learnscope.threads import Run
 
+First = TypeVar("First")
+Second = TypeVar("Second")
 # Directions that are found, from a sample of that size, and the step of how many of them a sketch has.
 DIRECTIONS, STEP, SAMPLE = 128, 32, 512
 # Examples that sketches are tried on.
@@ -36,11 +39,11 @@ def screens(x: Tensor, k: int, run: Run) -> list[Screen]:
 
     Cost: n d (128 + 16) multiplications.
     """
-    exact = screen(x, run)
     n, d = x.shape
     if d < 3 * DIRECTIONS or n < 32 * TRIAL:
-        return [exact]
-    coordinates = _projected(x, leading_directions(x[:: -(-n // SAMPLE)]), run)
+        return [screen(x, run)]
+    directions, exact = _both(lambda: leading_directions(x[:: -(-n // SAMPLE)]), lambda: screen(x), run)
+    coordinates = _projected(x, directions, run)
     left = dict(_pairs_left(exact, coordinates, k))
     costs: dict[tuple[int, ...], float] = {(r,): n * r + ALONE * d * pairs for r, pairs in left.items()}
     for r in range(STEP, DIRECTIONS, STEP):
@@ -106,6 +109,12 @@ def leading_directions(sample: Tensor) -> Tensor:
     basis = torch.linalg.qr(product(sample.mT, product(start, sample)).double()).Q
     coordinates = product(sample, basis.mT.float()).double()
     return basis @ torch.linalg.eigh(coordinates.mT @ coordinates).eigenvectors.flip(1)
+
+
+def _both(first: Callable[[], First], second: Callable[[], Second], run: Run) -> tuple[First, Second]:
+    """Return what two functions do, called side by side."""
+    done: list[Any] = run(lambda function: function(), [first, second])
+    return done[0], done[1]
 
 
 def _projected(x: Tensor, directions: Tensor, run: Run) -> Tensor:
