@@ -72,7 +72,7 @@ def directional_derivative(
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in along.values())
     with _differentiable_attention():
         if way == "forward":
-            _load_forward_mode()
+            load_forward_mode()
             with _nothing_recomputed() if keep else nullcontext():
                 found = jvp(function, (dict(at),), (dict(along),))
             return found[0], found[1]
@@ -174,7 +174,7 @@ def _nothing_recomputed() -> AbstractContextManager[None]:
 
 
 @cache
-def _load_forward_mode() -> None:
+def load_forward_mode() -> None:
     """Let torch load its rules for forward mode without its warning of its own deprecated functions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

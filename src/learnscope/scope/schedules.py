@@ -95,7 +95,7 @@ class _LossFalls(_Unitable):
         return True
 
 
-def log(per_decade: int = 6) -> _Log:
+def log(per_decade: int = 5) -> _Log:
     """Measure at 0 and at log-spaced steps round(10^(k / per_decade)), k = 0, 1, 2, ...
 
     Examples:
