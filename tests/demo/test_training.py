@@ -37,14 +37,14 @@ def test_every_network_learns_something_on_real_digits(network, tmp_path, monkey
 
 def test_ctrl_c_stops_at_the_end_of_a_step_and_the_same_call_goes_on(tmp_path):
     def press(step, steps, loss):
-        if step == 25:
+        if step == 28:
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
     stopped = training.run(tmp_path / "stopped", network="resnet", watch=press)
-    assert (stopped.finished, stopped.step) == (False, 25)
+    assert (stopped.finished, stopped.step) == (False, 28)
     assert signal.getsignal(signal.SIGINT) is before
-    assert open_record(tmp_path / "stopped").data["step"].values[-1] == 22
+    assert open_record(tmp_path / "stopped").data["step"].values[-1] == 25
     resumed = training.run(tmp_path / "stopped", network="resnet")
     whole = training.run(tmp_path / "whole", network="resnet")
     assert resumed.finished
