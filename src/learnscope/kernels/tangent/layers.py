@@ -45,7 +45,8 @@ class Window(NamedTuple):
         x = x.unflatten(1, (self.module.groups, -1))[:, groups]
         channels = x[:, :, begin : min(stop, self.channels)]
         a = channels.shape[2] * self.taps
-        found = x.new_ones(*x.shape[:2], a + (stop > self.channels), positions)
+        found = x.new_empty(*x.shape[:2], a + (stop > self.channels), positions)
+        found[:, :, a:] = 1
         if a:
             patches = windows(self.module, channels)
             found[:, :, :a].view(patches.shape).copy_(patches)
