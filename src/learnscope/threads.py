@@ -58,6 +58,21 @@ def side_by_side(threads: int | None = None) -> Iterator[Run]:
         here.restore_original_limits()
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Compute on this thread alone: torch, NumPy and SciPy use one thread, until the end.
+
+    Where steps are short, the threads of one library wait for those of another longer than they compute.
+
+    Examples:
+        >>> with alone():
+        ...     torch.get_num_threads()
+        1
+    """
+    with libraries().limit(limits=1):
+        yield
+
+
 def one_after_another(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
     """Return ``function(task)`` of each task, done here: a :class:`Run` without threads."""
     return [function(task) for task in tasks]

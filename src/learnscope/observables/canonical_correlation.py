@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +13,12 @@ from learnscope.matrix_products import product_over_examples
 from learnscope.observables.decomposition import Centred, centred_by_parts, leading_eigenvectors
 from learnscope.observables.features import as_matrix
 from learnscope.observables.similarity import alignment, debiased_hsic, own_hsic
+from learnscope.threads import alone
 
 # Below this ratio of singular values, rounding of float32 products would show in the vectors.
 SINGLE_PRECISION_RANGE = 1e-2
+# Up to so many multiplications, a tenth of a second or less, one thread is quicker than two.
+SMALL = 2**33
 # Below this sum of squares, squares of float32 would vanish.
 LEAST_ENERGY = 1e-20
 
@@ -70,6 +74,13 @@ def principal_basis(h: Tensor, *, variance: float = 0.99, most: int | None = Non
         raise InputError(f"variance = {variance} was asked for, but a share between 0 and 1 is needed, such as 0.99")
     if most is not None and most < 1:
         raise InputError(f"most = {most} components were asked for, but at least 1 is needed")
+    small = h.device.type == "cpu" and h.numel() * min(h.shape) <= SMALL
+    with alone() if small else nullcontext():
+        return _basis(h, variance, most)
+
+
+def _basis(h: Tensor, variance: float, most: int | None) -> Basis:
+    """Return the basis of a finite matrix, see :func:`principal_basis`."""
     x = centred_by_parts(h, h.dtype)
     values, vectors, explained = _decomposed(x, variance, most)
     if h.dtype != torch.float64 and (not len(values) or values[-1] < SINGLE_PRECISION_RANGE * values[0]):
