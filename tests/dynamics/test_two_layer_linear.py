@@ -25,10 +25,10 @@ def many(width, outputs=3, inputs=2, variance=0.5, n=20_000):
     return torch.cat([torch.cat([input_gram, product.mT], -1), torch.cat([product, output_gram], -1)], -2)
 
 
-@given(SIZES, st.integers(0, 99), st.floats(0, 0.05))
+@given(SIZES, st.integers(0, 99), st.floats(0, 0.02))
 @settings(deadline=None, max_examples=40)
 def test_steps_equal_those_of_the_weights_at_any_size(sizes, seed, learning_rate):
-    # a saddle of curvature s on the way makes differences of rounding grow by e^(100 η s), about e^15 for s = 3
+    # a saddle of curvature s on the way makes differences of rounding grow by e^(200 η s), about e^16 for s = 4
     follow_both(sizes, seed, learning_rate, 1e-8)
 
 
