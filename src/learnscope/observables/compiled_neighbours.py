@@ -18,6 +18,8 @@ from torch import Tensor
 from learnscope.observables.candidates import Candidates
 from learnscope.observables.screening import GROUP, TRIES, Screen
 
+# Columns of a group, as in `screening`: what is compiled and kept would not see a constant of another file change.
+MEMBERS = 16
 njit: Any = numba.njit  # whose type leaves `_nrt` out
 kept: Callable[..., Any] = njit(nogil=True, cache=True, error_model="numpy")
 # Without `_nrt`, which only functions that make arrays need, who holds an array is not counted at each call.
@@ -37,6 +39,7 @@ def candidates(tile: Tensor, rows: Tensor, screens: list[Screen], k: int, crowd:
     """
     first, *between, exact = screens
     finer = between[0] if between else exact
+    assert MEMBERS == GROUP
     starts, examples, counts = _candidates(
         tile.numpy(),
         rows.numpy(),
@@ -47,6 +50,7 @@ def candidates(tile: Tensor, rows: Tensor, screens: list[Screen], k: int, crowd:
         np.array([first.slack, finer.slack, exact.slack]),
         bool(between),
         k,
+        TRIES * k,
         crowd,
     )
     return Candidates(torch.from_numpy(starts), torch.from_numpy(examples)), torch.from_numpy(counts)
@@ -90,7 +94,7 @@ def _set_minima(tile, row, minima):
     groups = len(minima)
     for group in range(groups):
         minima[group] = tile[row, group]
-    for start in range(1, GROUP):  # in whole steps, or LLVM would not take many groups at once
+    for start in range(1, MEMBERS):  # in whole steps, or LLVM would not take many groups at once
         for group in range(groups):
             value = tile[row, start * groups + group]
             if value < minima[group]:
@@ -117,12 +121,12 @@ def _limit(kth, norm, largest, coarse, exact):
 
 
 @kept
-def _candidates(tile, rows, points, finer, halves, norms, slacks, has_finer, k, crowd):
+def _candidates(tile, rows, points, finer, halves, norms, slacks, has_finer, k, tries, crowd):
     n = tile.shape[1]
-    groups = n // GROUP
+    groups = n // MEMBERS
     largest = norms.max()
     minima = np.empty(groups, tile.dtype)
-    tries = min(TRIES * k, groups)
+    tries = min(tries, groups)
     small, where = np.empty(tries), np.empty(tries, np.int64)
     nearest, unused = np.empty(k), np.empty(k, np.int64)
     found, lower = np.empty(n, np.int64), np.empty(n)
