@@ -10,7 +10,7 @@ import argparse
 import numpy as np
 import torch
 
-from learnscope.observables.canonical_correlation import Basis, principal_basis, svcca
+from learnscope.observables.canonical_correlation import Basis, principal_bases, svcca
 from timing import Timing, heading, largest_relative_difference, line, timed
 
 VARIANCE = 0.99
@@ -42,7 +42,7 @@ def history(checkpoints: int, layers: int, examples: int, units: int) -> list[li
 
 def ours(state: list[torch.Tensor], final: list[Basis] | None) -> tuple[list[float], list[Basis]]:
     """Return SVCCA [layer] of a state with the final one, which it is itself if there is none, and its bases."""
-    bases = [principal_basis(h, variance=VARIANCE) for h in state]
+    bases = principal_bases(state, variance=VARIANCE)
     return [float(svcca(basis, end)) for basis, end in zip(bases, final or bases, strict=True)], bases
 
 

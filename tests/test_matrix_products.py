@@ -69,7 +69,7 @@ def test_factors_may_lie_in_memory_as_they_like(dtype):
 def test_a_square_is_added_above_the_diagonal(shape, dtype):
     x, sums = matrix(*shape, dtype), matrix(shape[1], shape[1], dtype, 1)
     expected = sums.double() + x.double().mT @ x.double()
-    products.add_square(sums, x)
+    products.add_square(sums, x, torch.empty(x.numel() + 1, dtype=dtype))
     torch.testing.assert_close(
         sums.double().triu(), expected.triu(), rtol=4 * shape[0] * torch.finfo(dtype).eps, atol=0
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from learnscope.kernels.operator import TangentOperator as TangentOperator
     from learnscope.kernels.tangent import tangent_kernel as tangent_kernel
     from learnscope.observables.alignment import alignment as alignment
+    from learnscope.observables.canonical_correlation import principal_bases as principal_bases
     from learnscope.observables.canonical_correlation import principal_basis as principal_basis
     from learnscope.observables.canonical_correlation import pwcca as pwcca
     from learnscope.observables.canonical_correlation import svcca as svcca
@@ -65,6 +66,7 @@ _WHERE = {
     "margins": "learnscope.observables.margins",
     "open": "learnscope.scope.record",
     "participation_ratio": "learnscope.observables.representation",
+    "principal_bases": "learnscope.observables.canonical_correlation",
     "principal_basis": "learnscope.observables.canonical_correlation",
     "pwcca": "learnscope.observables.canonical_correlation",
     "replay": "learnscope.scope.replay",

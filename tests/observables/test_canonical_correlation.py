@@ -9,6 +9,7 @@ from learnscope.observables.canonical_correlation import (
     basis_cka,
     canonical_correlations,
     padded,
+    principal_bases,
     principal_basis,
     pwcca,
     svcca,
@@ -176,6 +177,37 @@ def test_a_whole_history_at_once_equals_each_step(measure):
         (measure(final, stacked), [(final, basis) for basis in history]),
     ):
         torch.testing.assert_close(values, torch.stack([measure(a, b) for a, b in pairs]), rtol=1e-8, atol=1e-8)
+
+
+def parts_of(basis):
+    return [getattr(basis, name) for name in ("vectors", "singular_values", "loadings", "explained")]
+
+
+@pytest.mark.usefixtures("_three_threads")
+@pytest.mark.parametrize("n", [40, 3000])
+def test_bases_found_side_by_side_are_those_found_one_by_one_to_the_last_digit(n):
+    layers = [activations(n, d, dtype=torch.float32) for d in (5, 300, 12, 200, 300)]
+    together = principal_bases(layers, variance=0.9, most=20)
+    for basis, h in zip(together, layers, strict=True):
+        alone = principal_basis(h, variance=0.9, most=20)
+        assert all(torch.equal(a, b) for a, b in zip(parts_of(basis), parts_of(alone), strict=True))
+
+
+@pytest.mark.usefixtures("_three_threads")
+def test_bases_of_a_network_that_diverged_say_so():
+    layers = [activations(2000, 300) for _ in range(3)]
+    layers[1][7, 2] = torch.inf
+    with pytest.raises(InputError, match="infinite"):
+        principal_bases(layers)
+    assert principal_bases([]) == []
+
+
+@pytest.mark.usefixtures("_three_threads")
+def test_bases_are_found_where_no_gradients_are_kept():
+    layers = [activations(2000, 300).requires_grad_() for _ in range(3)]
+    with torch.inference_mode():
+        found = principal_bases([2 * h for h in layers])
+    assert not any(part.requires_grad for basis in found + principal_bases(layers) for part in parts_of(basis))
 
 
 def test_says_in_a_sentence_what_cannot_be_computed():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,12 +15,14 @@ from learnscope.matrix_products import product_over_examples
 from learnscope.observables.decomposition import Centred, centred_by_parts, leading_eigenvectors
 from learnscope.observables.features import as_matrix
 from learnscope.observables.similarity import alignment, debiased_hsic, own_hsic
-from learnscope.threads import alone
+from learnscope.threads import alone, one_after_another, side_by_side
 
 # Below this ratio of singular values, rounding of float32 products would show in the vectors.
 SINGLE_PRECISION_RANGE = 1e-2
 # Up to so many multiplications, a tenth of a second or less, one thread is quicker than two.
 SMALL = 2**33
+# Up to so many, some milliseconds of work, threads are not worth their start.
+LITTLE = 2**27
 # Below this sum of squares, squares of float32 would vanish.
 LEAST_ENERGY = 1e-20
 
@@ -74,9 +78,40 @@ def principal_basis(h: Tensor, *, variance: float = 0.99, most: int | None = Non
         raise InputError(f"variance = {variance} was asked for, but a share between 0 and 1 is needed, such as 0.99")
     if most is not None and most < 1:
         raise InputError(f"most = {most} components were asked for, but at least 1 is needed")
-    small = h.device.type == "cpu" and h.numel() * min(h.shape) <= SMALL
-    with alone() if small else nullcontext():
+    with alone() if _multiplications(h) <= SMALL else nullcontext():
         return _basis(h, variance, most)
+
+
+def principal_bases(layers: Sequence[Tensor], *, variance: float = 0.99, most: int | None = None) -> list[Basis]:
+    """Compute the principal basis of each of several layers, on a CPU side by side on the threads that torch may use.
+
+    Args:
+        layers: [n, d] activations each, see :func:`principal_basis`, as for the rest.
+        variance: as there.
+        most: as there.
+
+    Returns:
+        What :func:`principal_basis` returns for each, to the last digit.
+
+    Raises:
+        InputError: as there.
+
+    Cost: as there for each; memory for as many at a time as there are threads.
+
+    Examples:
+        >>> h = torch.eye(6)[:, :3]
+        >>> [len(basis.singular_values) for basis in principal_bases([h, h[:, :2], h[:, :1]])]
+        [3, 2, 1]
+    """
+    work = [_multiplications(h) for h in layers]
+    apart = sum(work) > LITTLE and max(work) <= SMALL
+    with side_by_side(len(layers)) if apart else nullcontext(one_after_another) as run:
+        return run(partial(principal_basis, variance=variance, most=most), layers)
+
+
+def _multiplications(h: Tensor) -> float:
+    """Return about how many a basis takes; infinitely many where it is not for the CPU to say."""
+    return h.numel() * min(h.shape, default=0) if h.device.type == "cpu" else torch.inf
 
 
 def _basis(h: Tensor, variance: float, most: int | None) -> Basis:

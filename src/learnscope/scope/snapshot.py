@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learnscope.errors import InputError
-from learnscope.observables.canonical_correlation import Basis, principal_basis
+from learnscope.observables.canonical_correlation import Basis, principal_bases
 from learnscope.observables.neighbours import Neighbours, nearest_neighbours
 from learnscope.observables.observable import Kernels, Linearisation, SimplePrediction, Task
 from learnscope.observables.spectra import as_matrix, singular_values
@@ -138,11 +138,13 @@ class Snapshot:
         return self._neighbours[layer]
 
     def basis(self, layer: str) -> Basis:
-        """Principal basis of a layer in view: 99 % of the variance, at most 128 components."""
+        """Principal basis of a finite layer in view: 99 % of the variance, at most 128 components."""
         if layer not in self._bases:
-            self._bases[layer] = principal_basis(
-                self.features(layer).float(), variance=EXPLAINED_VARIANCE, most=MOST_COMPONENTS
-            )
+            # All at once, which threads share.
+            names = [name for name in self.layers if self.is_finite(name)]
+            features = [self.features(name).float() for name in names]
+            bases = principal_bases(features, variance=EXPLAINED_VARIANCE, most=MOST_COMPONENTS)
+            self._bases.update(zip(names, bases, strict=True))
         return self._bases[layer]
 
     def singular_values(self, parameter: str) -> Tensor:
