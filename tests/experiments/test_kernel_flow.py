@@ -20,6 +20,12 @@ def test_the_claim_is_reproduced_and_every_control_fails(data):
     assert all(judged.control.fails for judged in verdict.criteria)
 
 
+def test_longer_training_does_not_end_where_only_rounding_moves():
+    settings = EXPERIMENT.settings(n_train=8, n_test=8, width=8, n_steps=5000)
+    (verdict,) = laboratory.judge(EXPERIMENT, laboratory.simulate_all(EXPERIMENT, settings, seeds=3))
+    assert [judged.verdict for judged in verdict.criteria] == ["reproduced"] * len(verdict.criteria)
+
+
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 def test_a_linear_model_is_missed_by_rounding_only(loss):
     random = generator("linear model")
