@@ -1,33 +1,59 @@
-"""Write docs/verdicts.md from stored verdicts: ``learnscope verify --json | .venv/bin/python docs/verdicts.py``."""
+"""Write a page of stored verdicts, docs/verdicts.md: ``learnscope verify --json | .venv/bin/python docs/verdicts.py``.
+
+With ``--scale paper``, docs/verdicts-paper.md, of the experiments that ``verify`` was asked for.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).with_name("verdicts.md")
-HEAD = """# Verdicts
+HEAD = """# Verdicts{title}
 
-Every claim of the catalogue at quick scale, as `learnscope verify` judged it (Learnscope {version}). A claim is
+{which}, as `learnscope verify` judged {them} (Learnscope {version}). A claim is
 reproduced if the 95 % interval over seeds of each measured number lies in its band, which was fixed beforehand, and
-every negative control falls outside. This page is written by `learnscope verify --json | python docs/verdicts.py`.
+every negative control falls outside. This page is written by `{command}`.
 
 {counts}
 """
+QUICK = {
+    "title": "",
+    "which": "Every claim of the catalogue at quick scale",
+    "them": "it",
+    "command": "learnscope verify --json | python docs/verdicts.py",
+}
 
 
 def main() -> None:
     """Read verdicts from standard input, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", choices=["quick", "paper"], default="quick")
+    parser.add_argument("--device", default="", help="what computed them, for the paper scale")
+    options = parser.parse_args()
     found = json.load(sys.stdin)
     claims = [claim for experiment in found.values() for claim in experiment["claims"]]
     kinds = ("reproduced", "not reproduced", "inconclusive")
     counts = ", ".join(f"{sum(claim['verdict'] == kind for claim in claims)} {kind}" for kind in kinds)
-    sections = [HEAD.format(version=version("learnscope"), counts=f"**{len(claims)} claims: {counts}.**")]
-    sections += [_experiment(name, experiment) for name, experiment in found.items()]
-    PAGE.write_text("\n".join(sections), encoding="utf-8")
+    words = QUICK if options.scale == "quick" else _of_paper(list(found), options.device)
+    head = HEAD.format(version=version("learnscope"), counts=f"**{len(claims)} claims: {counts}.**", **words)
+    sections = [head, *(_experiment(name, experiment) for name, experiment in found.items())]
+    page = "verdicts.md" if options.scale == "quick" else "verdicts-paper.md"
+    Path(__file__).with_name(page).write_text("\n".join(sections), encoding="utf-8")
+
+
+def _of_paper(names: list[str], device: str) -> dict[str, str]:
+    """Return what the head of the page says of the paper scale."""
+    command = f"learnscope verify {' '.join(names)} --scale paper --json | python docs/verdicts.py --scale paper"
+    return {
+        "title": " at the scale of the papers",
+        "which": f"Claims at the sizes of the original works, on {device}",
+        "them": "them",
+        "command": f'{command} --device "{device}"',
+    }
 
 
 def _experiment(name: str, experiment: dict[str, Any]) -> str:
