@@ -26,14 +26,24 @@ def test_longer_training_does_not_end_where_only_rounding_moves():
     assert [judged.verdict for judged in verdict.criteria] == ["reproduced"] * len(verdict.criteria)
 
 
+def test_lengths_at_which_only_rounding_is_missed_do_not_count(data):
+    spoiled = data.copy(deep=True)
+    spoiled["missed"][{"rate": 0}] = 0.5 * data["rounding"].isel(rate=0)
+    measure = EXPERIMENT.claims[0].criteria[0].measured
+    assert measure(spoiled).values == pytest.approx(measure(data).values, abs=0.01)
+    spoiled["rounding"][{"rate": 1}] = 2 * data["missed"].isel(rate=1, kernel=0)
+    assert measure(spoiled).values.tolist() == [float("inf")] * 3  # two are left
+
+
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 def test_a_linear_model_is_missed_by_rounding_only(loss):
     random = generator("linear model")
     x = torch.randn(6, 3, generator=random, dtype=torch.float64)
     y = torch.randn(4, generator=random, dtype=torch.float64).sign()
     model = nn.Linear(3, 1, dtype=torch.float64)
-    missed = missed_by_kernels(model, torch.zeros(6, 4, dtype=torch.float64), LOSSES[loss], x, y)
+    missed, rounding = missed_by_kernels(model, torch.zeros(6, 4, dtype=torch.float64), LOSSES[loss], x, y)
     assert missed.shape == (2, len(RATES))
+    assert bool((missed[0] < rounding).all())
     assert float(missed[0].max()) < 1e-9
     assert missed[1].tolist() == pytest.approx([1.0] * len(RATES))  # the kernel zero misses everything
 
