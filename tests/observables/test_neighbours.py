@@ -117,6 +117,7 @@ def _loops(request, monkeypatch):
 def test_sketches_of_many_features_are_exact_too(noise, dtype, alone, monkeypatch):
     """From data that a sketch tells apart to data that it fails on, and whatever products of pairs cost."""
     monkeypatch.setattr(sketches, "TRIAL", 9)
+    monkeypatch.setattr(sketches, "FEWEST", 128)
     monkeypatch.setattr(sketches, "ALONE", alone)
     h = curve(150, 400) + noise * torch.randn(150, 400, generator=random) + 3
     h = torch.cat([h, h[:3]]).to(dtype)
@@ -132,6 +133,7 @@ def test_sketches_of_many_features_are_exact_too(noise, dtype, alone, monkeypatc
 def test_sketches_leave_crowded_rows_to_float64(k, crowd, monkeypatch):
     """Of near copies far from the origin float32 can tell none apart, and of the others all."""
     monkeypatch.setattr(sketches, "TRIAL", 9)
+    monkeypatch.setattr(sketches, "FEWEST", 128)
     monkeypatch.setattr(module, "CROWD", crowd)
     near = 300 * torch.ones(40, 400) + 1e-3 * torch.randn(40, 400, generator=random)
     h = torch.cat([curve(260, 400), near, torch.zeros(1, 400)])
@@ -145,6 +147,7 @@ def test_sketches_leave_crowded_rows_to_float64(k, crowd, monkeypatch):
 @pytest.mark.parametrize("scale", [2.0**600, 2.0**-600])
 def test_sketches_neither_overflow_nor_vanish(scale, monkeypatch):
     monkeypatch.setattr(sketches, "TRIAL", 9)
+    monkeypatch.setattr(sketches, "FEWEST", 128)
     h = curve(290, 400).double()
     scaled, plain = nearest_neighbours(h * scale, 3), nearest_neighbours(h, 3)
     torch.testing.assert_close(scaled.distances / scale, plain.distances, rtol=1e-12, atol=0.0)

@@ -61,9 +61,9 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
     Refinement: what lies within is measured by direct differences Σ(hᵢ − hⱼ)² in float64, free of cancellation.
     Rows with too many candidates are screened again in float64 against everything, with u = 2⁻⁵³, and refined;
     if rows repeat each other exactly, distinct ones only, and their copies are put in afterwards.
-    With 384 features and more, 33 to 129 coordinates that bound distances from below are screened first if that
-    is quicker, see ``sketches.screens``; t is then the largest tᵢⱼ of the k examples that look nearest there,
-    and t₍ₖ₎ only of the candidates.
+    With 384 features and 2,048 examples or more, 33 to 129 coordinates that bound distances from below are screened
+    first if that is quicker, see ``sketches.screens``; t is then the largest tᵢⱼ of the k examples that look nearest
+    there, and t₍ₖ₎ only of the candidates.
     From 4,096 examples on a CPU, sketches are searched and differences taken by loops that Numba compiles, which
     takes some seconds at the first such call on a machine.
 

@@ -16,8 +16,8 @@ First = TypeVar("First")
 Second = TypeVar("Second")
 # Directions that are found, from a sample of that size, and the step of how many of them a sketch has.
 DIRECTIONS, STEP, SAMPLE = 128, 32, 512
-# Examples that sketches are tried on.
-TRIAL = 16
+# Examples that sketches are tried on; and with fewer in all, to find directions takes longer than it saves.
+TRIAL, FEWEST = 16, 2048
 # A product of one pair alone takes the time of so many multiplications in a matrix product for each of its terms.
 ALONE = 16
 # Features whose products are summed at once, for such sums to be exact to some digits; the rounding of float32.
@@ -29,8 +29,8 @@ def screens(x: Tensor, k: int, run: Run) -> list[Screen]:
 
     The examples' leading principal coordinates s = Px and what they leave out, ρ = ‖x − PᵀPx‖, bound distances
     from below, as |ρᵢ − ρⱼ| ≤ ‖residualᵢ − residualⱼ‖. First come 32, 64, 96 or 128 coordinates, then perhaps all 128
-    for the pairs that are left, as is the quickest for 16 examples; none with fewer than 384 features, or where all
-    coordinates are quicker.
+    for the pairs that are left, as is the quickest for 16 examples; none with fewer than 384 features or 2,048
+    examples, or where all coordinates are quicker.
 
     Args:
         x: [n, d] centred features, float32.
@@ -40,7 +40,7 @@ def screens(x: Tensor, k: int, run: Run) -> list[Screen]:
     Cost: n d (128 + 16) multiplications.
     """
     n, d = x.shape
-    if d < 3 * DIRECTIONS or n < 32 * TRIAL:
+    if d < 3 * DIRECTIONS or n < FEWEST:
         return [screen(x, run)]
     directions, exact = _both(lambda: leading_directions(x[:: -(-n // SAMPLE)]), lambda: screen(x), run)
     coordinates = _projected(x, directions, run)
