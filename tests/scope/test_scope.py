@@ -10,7 +10,7 @@ from torch import nn
 import learnscope as ls
 from learnscope.errors import InputError, StoreError
 from learnscope.observables import Movement, Progress, WeightSpectra
-from learnscope.scope import schedules
+from learnscope.scope import isolation, schedules
 from learnscope.scope.scope import Scope
 
 
@@ -107,6 +107,29 @@ class FailsAt:
         if state.step >= self.step:
             raise ValueError(f"cannot look at step {state.step}")
         return xr.Dataset({"looked": 1.0})
+
+
+class Threads:
+    """Says on how many threads it measures."""
+
+    def __init__(self, name, needs):
+        self.name, self.needs = name, frozenset(needs)
+
+    def applies_to(self, task):
+        return True
+
+    def measure(self, state):
+        return xr.Dataset({f"threads_{self.name}": torch.get_num_threads()})
+
+
+@pytest.mark.usefixtures("_three_threads")
+@pytest.mark.parametrize(("little", "threads"), [(2**33, 1), (100, 3)])
+def test_little_work_on_features_is_done_by_one_thread(small_model, blobs, little, threads, monkeypatch):
+    monkeypatch.setattr(isolation, "LITTLE", little)
+    data = Scope(small_model, blobs, observables=[Threads("features", ["outputs"]), Threads("passes", ["kernel"])]).data
+    assert data["threads_features"].values.tolist() == [threads]
+    assert data["threads_passes"].values.tolist() == [3]  # the network may be as large as it likes
+    assert torch.get_num_threads() == 3
 
 
 def test_an_observable_that_raises_is_reported_once_and_missing(small_model, blobs, train, caplog):

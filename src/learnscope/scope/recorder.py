@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from learnscope.errors import InputError, StoreError
 from learnscope.observables.observable import Observable, variable
-from learnscope.scope.isolation import aside
+from learnscope.scope.isolation import aside, by_one_thread_if_little
 from learnscope.scope.setup import weights_fingerprint
 from learnscope.scope.snapshot import Snapshot, Watched
 from learnscope.scope.store import Store
@@ -94,7 +95,7 @@ class Recorder:
                     break
             for observable in list(waiting):
                 with self._surviving(observable.name, snapshot.step), self._timed(observable.name):
-                    parts[observable.name].append(_dataset(observable.measure(snapshot)))
+                    parts[observable.name].append(self._measured(observable, snapshot))
                     continue
                 waiting.remove(observable)
         joined: dict[str, xr.Dataset] = {}
@@ -108,9 +109,14 @@ class Recorder:
         for observable in self.observables:
             if "activations" not in observable.needs:
                 with self._surviving(observable.name, snapshot.step), self._timed(observable.name):
-                    dataset = _dataset(observable.measure(snapshot))
-                    measured[observable.name] = self._checked(observable.name, dataset)
+                    measured[observable.name] = self._checked(observable.name, self._measured(observable, snapshot))
         return measured
+
+    def _measured(self, observable: Observable, snapshot: Snapshot) -> xr.Dataset:
+        # Distances between examples take the most, but for what runs the network again.
+        work = self.watched.probe.n**2 * max(layer.units for layer in self.watched.layers)
+        with by_one_thread_if_little(math.inf if "kernel" in observable.needs else work):
+            return _dataset(observable.measure(snapshot))
 
     def _checked(self, observable: str, dataset: xr.Dataset) -> xr.Dataset:
         """Return a measurement that fits to the others and to those before, or raise.

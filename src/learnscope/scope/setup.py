@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,9 +20,9 @@ from learnscope.observables.simple_models import Classifier
 from learnscope.scope.capture import chunk_size, layer_groups
 from learnscope.scope.discovery import Selection, discover
 from learnscope.scope.forward import fastest
-from learnscope.scope.isolation import aside, original_module, undisturbed
+from learnscope.scope.isolation import aside, by_one_thread_if_little, original_module, undisturbed
 from learnscope.scope.layers import checked_reduction
-from learnscope.scope.probe import Predict, Probe, as_probe, call, check_placement
+from learnscope.scope.probe import Predict, Probe, as_probe, call, check_placement, tensors_of
 from learnscope.scope.simpler import simple_predictions
 from learnscope.scope.snapshot import MOST_COMPONENTS, Watched
 from learnscope.scope.store import Store
@@ -156,7 +157,8 @@ def prepare(
     chosen = tuple(observables) if observables is not None else default(*_largest(watched))
     _check_names(chosen)
     if any(o.name == "simplicity" for o in chosen) and examples.task == "classification":
-        with aside():
+        work = math.inf if train is not None else examples.n * sum(x.numel() for x in tensors_of(examples.x))
+        with aside(), by_one_thread_if_little(work):
             predictions = simple_predictions(examples, train, simple_models, n_classes)
         watched = replace(watched, simple_predictions=predictions)
         if not watched.simple_predictions:
