@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 from learnscope.threads import libraries
 
 # Of fewer multiplications, or fewer for each value of the result, oneDNN's overhead would be a good part: of what torch
-# does on several threads, or of what NumPy does on one.
+# does on several threads, or of what NumPy does on one; and of narrower squares, what it computes twice.
 LARGE, LONG, LONG_ON_ONE_THREAD = 2**22, 256, 64
 # Kernels of OpenBLAS with vectors of 64 bytes.
 WIDE = {"SkylakeX", "Cooperlake", "SapphireRapids"}
@@ -85,7 +85,7 @@ def add_square(sums: Tensor, x: Tensor, memory: Tensor) -> None:
         tensor([[ 5.,  7.],
                 [ 0., 10.]])
     """
-    if _on_one_thread(x) and not _suits_onednn(x.mT[:COLUMNS], x.mT):
+    if _on_one_thread(x) and not (x.shape[1] > LONG and _suits_onednn(x.mT[:COLUMNS], x.mT)):
         rows = _in_order(x)
         # NumPy sees that both are one matrix, and computes half of the square; SciPy's would keep Python's lock.
         with np.errstate(all="ignore"):

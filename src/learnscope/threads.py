@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from typing import Protocol, TypeVar
 
@@ -13,6 +13,9 @@ from threadpoolctl import ThreadpoolController
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+# Up to so many multiplications, a tenth of a second or less, threads wait for each other longer than they compute.
+LITTLE = 2**33
 
 
 class Run(Protocol):
@@ -71,6 +74,11 @@ def alone() -> Iterator[None]:
     """
     with libraries().limit(limits=1):
         yield
+
+
+def alone_if_little(multiplications: float) -> AbstractContextManager[None]:
+    """Return a context for work of so many multiplications: :func:`alone` where that is quicker than to share it."""
+    return alone() if multiplications <= LITTLE else nullcontext()
 
 
 def one_after_another(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:

@@ -8,9 +8,10 @@ import xarray as xr
 from torch import nn
 
 import learnscope as ls
+from learnscope import threads
 from learnscope.errors import InputError, StoreError
 from learnscope.observables import Movement, Progress, WeightSpectra
-from learnscope.scope import isolation, schedules
+from learnscope.scope import schedules
 from learnscope.scope.scope import Scope
 
 
@@ -123,11 +124,11 @@ class Threads:
 
 
 @pytest.mark.usefixtures("_three_threads")
-@pytest.mark.parametrize(("little", "threads"), [(2**33, 1), (100, 3)])
-def test_little_work_on_features_is_done_by_one_thread(small_model, blobs, little, threads, monkeypatch):
-    monkeypatch.setattr(isolation, "LITTLE", little)
+@pytest.mark.parametrize(("little", "expected"), [(2**33, 1), (100, 3)])
+def test_little_work_on_features_is_done_by_one_thread(small_model, blobs, little, expected, monkeypatch):
+    monkeypatch.setattr(threads, "LITTLE", little)
     data = Scope(small_model, blobs, observables=[Threads("features", ["outputs"]), Threads("passes", ["kernel"])]).data
-    assert data["threads_features"].values.tolist() == [threads]
+    assert data["threads_features"].values.tolist() == [expected]
     assert data["threads_passes"].values.tolist() == [3]  # the network may be as large as it likes
     assert torch.get_num_threads() == 3
 

@@ -5,10 +5,9 @@ For gradient flow on (1/n) Σ_μ ℓ(f(x_μ), y_μ) it is an identity, at any ti
     df(x)/dt = −(1/n) Σ_μ Θ_t(x, x_μ) ℓ'(f(x_μ), y_μ),   Θ_t(x, x') = ⟨∂f(x)/∂θ, ∂f(x')/∂θ⟩,
 
 so a step of gradient descent of length η misses it by O(η) of the change, on training and test points alike, as long
-as that is more than the rounding of f. Networks:
-three layers of tanh, a convolutional network with smooth rectifiers, and one head of attention; losses: half the
-square, and the logistic loss. η is a multiple of n/λ_max(Θ); steps are taken at the start and in the midst of training,
-where a tenth of the loss is left or a number of steps is over.
+as that is more than the rounding of f. Networks: three layers of tanh, a convolutional network with smooth rectifiers,
+and one head of attention; losses: half the square, and the logistic loss. η is a multiple of n/λ_max(Θ); steps are
+taken at the start and in the midst of training, where a tenth of the loss is left or a number of steps is over.
 
 Source: A. Jacot, F. Gabriel, C. Hongler (2018), Neural tangent kernel, section 4.
 """

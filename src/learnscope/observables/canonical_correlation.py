@@ -15,14 +15,12 @@ from learnscope.matrix_products import product_over_examples
 from learnscope.observables.decomposition import Centred, centred_by_parts, leading_eigenvectors
 from learnscope.observables.features import as_matrix
 from learnscope.observables.similarity import alignment, debiased_hsic, own_hsic
-from learnscope.threads import alone, one_after_another, side_by_side
+from learnscope.threads import LITTLE, alone_if_little, one_after_another, side_by_side
 
 # Below this ratio of singular values, rounding of float32 products would show in the vectors.
 SINGLE_PRECISION_RANGE = 1e-2
-# Up to so many multiplications, a tenth of a second or less, one thread is quicker than two.
-SMALL = 2**33
-# Up to so many, some milliseconds of work, threads are not worth their start.
-LITTLE = 2**27
+# Up to so many multiplications, some milliseconds of work, threads are not worth their start.
+LEAST_SHARED = 2**27
 # Below this sum of squares, squares of float32 would vanish.
 LEAST_ENERGY = 1e-20
 
@@ -78,7 +76,7 @@ def principal_basis(h: Tensor, *, variance: float = 0.99, most: int | None = Non
         raise InputError(f"variance = {variance} was asked for, but a share between 0 and 1 is needed, such as 0.99")
     if most is not None and most < 1:
         raise InputError(f"most = {most} components were asked for, but at least 1 is needed")
-    with alone() if _multiplications(h) <= SMALL else nullcontext():
+    with alone_if_little(_multiplications(h)):
         return _basis(h, variance, most)
 
 
@@ -104,7 +102,7 @@ def principal_bases(layers: Sequence[Tensor], *, variance: float = 0.99, most: i
         [3, 2, 1]
     """
     work = [_multiplications(h) for h in layers]
-    apart = sum(work) > LITTLE and max(work) <= SMALL
+    apart = sum(work) > LEAST_SHARED and max(work) <= LITTLE
     with side_by_side(len(layers)) if apart else nullcontext(one_after_another) as run:
         return run(partial(principal_basis, variance=variance, most=most), layers)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -13,12 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learnscope.threads import alone
-
 Kind = TypeVar("Kind")
 CPU = torch.device("cpu")
-# Up to so many multiplications, steps are so short that threads wait for each other longer than they compute.
-LITTLE = 2**33
 _callers_device: ContextVar[torch.device | None] = ContextVar("_callers_device", default=None)
 
 
@@ -26,11 +22,6 @@ def original_module(model: nn.Module) -> nn.Module:
     """Return the module that ``torch.compile`` wrapped, or the model itself."""
     inner = getattr(model, "_orig_mod", None)
     return inner if isinstance(inner, nn.Module) else model
-
-
-def by_one_thread_if_little(multiplications: float) -> AbstractContextManager[None]:
-    """Return a context for work on features of a probe: on one thread where that is quicker than on several."""
-    return alone() if multiplications <= LITTLE else nullcontext()
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from learnscope.errors import InputError, StoreError
 from learnscope.observables.observable import Observable, variable
-from learnscope.scope.isolation import aside, by_one_thread_if_little
+from learnscope.scope.isolation import aside
 from learnscope.scope.setup import weights_fingerprint
 from learnscope.scope.snapshot import Snapshot, Watched
 from learnscope.scope.store import Store
 from learnscope.scope.tangent import is_due
+from learnscope.threads import alone_if_little
 
 logger = logging.getLogger("learnscope")
 
@@ -115,7 +116,7 @@ class Recorder:
     def _measured(self, observable: Observable, snapshot: Snapshot) -> xr.Dataset:
         # Distances between examples take the most, but for what runs the network again.
         work = self.watched.probe.n**2 * max(layer.units for layer in self.watched.layers)
-        with by_one_thread_if_little(math.inf if "kernel" in observable.needs else work):
+        with alone_if_little(math.inf if "kernel" in observable.needs else work):
             return _dataset(observable.measure(snapshot))
 
     def _checked(self, observable: str, dataset: xr.Dataset) -> xr.Dataset:

@@ -20,13 +20,14 @@ from learnscope.observables.simple_models import Classifier
 from learnscope.scope.capture import chunk_size, layer_groups
 from learnscope.scope.discovery import Selection, discover
 from learnscope.scope.forward import fastest
-from learnscope.scope.isolation import aside, by_one_thread_if_little, original_module, undisturbed
+from learnscope.scope.isolation import aside, original_module, undisturbed
 from learnscope.scope.layers import checked_reduction
 from learnscope.scope.probe import Predict, Probe, as_probe, call, check_placement, tensors_of
 from learnscope.scope.simpler import simple_predictions
 from learnscope.scope.snapshot import MOST_COMPONENTS, Watched
 from learnscope.scope.store import Store
 from learnscope.scope.tangent import Tangent, look_at
+from learnscope.threads import alone_if_little
 
 DEFAULT_BUDGET = 2**30
 LARGEST_KEPT_INPUT = 64 * 2**20  # bytes: inputs above this are not copied into the record
@@ -158,7 +159,7 @@ def prepare(
     _check_names(chosen)
     if any(o.name == "simplicity" for o in chosen) and examples.task == "classification":
         work = math.inf if train is not None else examples.n * sum(x.numel() for x in tensors_of(examples.x))
-        with aside(), by_one_thread_if_little(work):
+        with aside(), alone_if_little(work):
             predictions = simple_predictions(examples, train, simple_models, n_classes)
         watched = replace(watched, simple_predictions=predictions)
         if not watched.simple_predictions:

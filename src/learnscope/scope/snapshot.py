@@ -140,7 +140,7 @@ class Snapshot:
     def basis(self, layer: str) -> Basis:
         """Principal basis of a finite layer in view: 99 % of the variance, at most 128 components."""
         if layer not in self._bases:
-            # All at once, which threads share.
+            # All at once, which threads share where the probe is large.
             names = [name for name in self.layers if self.is_finite(name)]
             features = [self.features(name).float() for name in names]
             bases = principal_bases(features, variance=EXPLAINED_VARIANCE, most=MOST_COMPONENTS)
