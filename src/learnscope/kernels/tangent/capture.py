@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from learnscope.errors import InputError
 from learnscope.kernels.tangent.layers import Factors, build_factors, is_known
+from learnscope.kernels.tangent.quick_linear import quick_linear_layers
 from learnscope.kernels.tangent.selection import Parameters, Readout, evaluated
 
 PROOF_EXAMPLES = 2
@@ -69,14 +70,16 @@ def factors_of(model: nn.Module, x: Tensor, readout: Readout, structured: Struct
     Cost: one forward pass and a backward pass for each scalar; memory for the inputs of these modules, and for the
     gradients of every scalar until they are yielded.
     """
-    with torch.enable_grad(), _tapped(model, structured) as calls:
-        scalars = readout(evaluated(model, x))
-    once = {name: call for name, call in calls.items() if _once(call, len(x))}
-    gradients = _gradients(scalars, [call.tap for call in once.values() if call.tap is not None])
-    del scalars
+    modules = {name: model.get_submodule(name) for name in structured.modules}
+    with quick_linear_layers(modules.values()):
+        with torch.enable_grad(), _tapped(model, structured) as calls:
+            scalars = readout(evaluated(model, x))
+        once = {name: call for name, call in calls.items() if _once(call, len(x))}
+        gradients = _gradients(scalars, [call.tap for call in once.values() if call.tap is not None])
+        del scalars
     for name, call in once.items():
         assert call.inputs is not None
-        yield name, build_factors(model.get_submodule(name), structured.modules[name], call.inputs, gradients.pop(0))
+        yield name, build_factors(modules[name], structured.modules[name], call.inputs, gradients.pop(0))
 
 
 @dataclass(frozen=True, slots=True)
