@@ -38,13 +38,12 @@ def quick_linear_layers(modules: Iterable[nn.Module]) -> Iterator[None]:
             del layer.forward
 
 
-def _forward(layer: nn.Linear, input: Tensor) -> Tensor:  # noqa: A002 - as torch calls it
-    x = input
-    quick = type(x) is Tensor and x.ndim == 2 and x.device.type == "cpu" and torch.get_num_threads() == 1
+def _forward(layer: nn.Linear, input: Tensor) -> Tensor:
+    quick = type(input) is Tensor and input.ndim == 2 and input.device.type == "cpu" and torch.get_num_threads() == 1
     own = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
-    if quick and all(each.is_leaf and each.dtype == x.dtype for each in own):
-        return _Linear.apply(x, *own)
-    return nn.Linear.forward(layer, x)
+    if quick and all(each.is_leaf and each.dtype == input.dtype for each in own):
+        return _Linear.apply(input, *own)
+    return nn.Linear.forward(layer, input)
 
 
 class _Linear(torch.autograd.Function):
