@@ -58,6 +58,9 @@ def examples_of(held: Held) -> int:
 
 def formed(factors: Factors, groups: slice = slice(None), units: slice = slice(None)) -> Tensor:
     """Return the Jacobian J = Σ_t G_t ⊗ X_t of some groups of weights on some units of inputs, [n, k, parameters]."""
+    if factors.window is not None and factors.window.is_quick(factors.inputs):
+        found = factors.window.products(factors.inputs, factors.gradients, groups, units)
+        return found.unflatten(2, (factors.sizes[0], -1)).transpose(1, 2).flatten(2)
     gradients = factors.gradients[:, :, groups]
     inputs = factors.dense_inputs(groups, units)
     n, k, g, t, _ = gradients.shape

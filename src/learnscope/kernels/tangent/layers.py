@@ -7,50 +7,14 @@ input that is always one; the inputs of an embedding are rows of the identity, k
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import group_norm, layer_norm, pad
+from torch.nn.functional import group_norm, layer_norm
 
-
-class Window(NamedTuple):
-    """What a convolution sees at each position, taken from its inputs only when it is needed: it is many times larger.
-
-    Attributes:
-        module: the convolution.
-        weight: whether the weights are in the kernel.
-        bias: whether the bias is, for which a one is seen at each position.
-    """
-
-    module: nn.Conv1d | nn.Conv2d | nn.Conv3d
-    weight: bool
-    bias: bool
-
-    @property
-    def taps(self) -> int:
-        """Positions of the filter."""
-        return math.prod(self.module.kernel_size) if self.weight else 0
-
-    @property
-    def channels(self) -> int:
-        """Input channels of a group that it looks at."""
-        return self.module.in_channels // self.module.groups if self.weight else 0
-
-    def seen(self, x: Tensor, positions: int, groups: slice, units: slice) -> Tensor:
-        """Return what some groups see of some channels, and last of the one for the bias: [n, groups, positions, a]."""
-        begin, stop, _ = units.indices(self.channels + self.bias)
-        x = x.unflatten(1, (self.module.groups, -1))[:, groups]
-        channels = x[:, :, begin : min(stop, self.channels)]
-        a = channels.shape[2] * self.taps
-        found = x.new_empty(*x.shape[:2], a + (stop > self.channels), positions)
-        found[:, :, a:] = 1
-        if a:
-            patches = windows(self.module, channels)
-            found[:, :, :a].view(patches.shape).copy_(patches)
-        return found.transpose(2, 3)
+from learnscope.kernels.tangent.convolutions import Convolution, Window
 
 
 class Factors(NamedTuple):
@@ -122,29 +86,13 @@ def _linear(module: nn.Linear, names: frozenset[str], x: Tensor, gradients: Tens
     return Factors(_with_bias(inputs, names), gradients.reshape(n, k, 1, -1, gradients.shape[-1]))
 
 
-def _convolution(
-    module: nn.Conv1d | nn.Conv2d | nn.Conv3d, names: frozenset[str], x: Tensor, gradients: Tensor
-) -> Factors:
+def _convolution(module: Convolution, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
     n, k, groups = *gradients.shape[:2], module.groups
     shaped = gradients.reshape(n, k, groups, module.out_channels // groups, -1).transpose(3, 4)
     window = Window(module, "weight" in names, "bias" in names)
     if shaped.shape[3] == 1:
         return Factors(window.seen(x, 1, slice(None), slice(None)), shaped)
     return Factors(x, shaped, window=window)
-
-
-def windows(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
-    """Return a view of what each tap of the filter sees, [..., channels, *spatial] to [..., *taps, *positions]."""
-    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    margins, dims = list(module._reversed_padding_repeated_twice), len(module.kernel_size)
-    if any(margins):
-        x = pad(x.flatten(0, -dims - 2), margins, mode=mode).unflatten(0, x.shape[: -dims - 1])
-    lead = x.ndim - dims
-    for dim, (size, step, spread) in enumerate(
-        zip(module.kernel_size, module.stride, module.dilation, strict=True), start=lead
-    ):
-        x = x.unfold(dim, spread * (size - 1) + 1, step)[..., ::spread]
-    return x.permute(*range(lead), *range(lead + dims, lead + 2 * dims), *range(lead, lead + dims))
 
 
 def _layer_norm(module: nn.LayerNorm, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
