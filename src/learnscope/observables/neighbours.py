@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from learnscope.errors import BudgetError, InputError
+from learnscope.memory import keep_freed_memory
 from learnscope.observables.candidates import Candidates, all_of, at_most
 from learnscope.observables.duplicates import first_of_each, groups_of_equal_rows
 from learnscope.observables.features import as_matrix
@@ -89,6 +90,7 @@ def nearest_neighbours(h: Tensor, k: int, *, budget: int = 256 * 2**20) -> Neigh
         >>> nearest_neighbours(line, 1).distances.tolist()
         [[1.0], [1.0], [2.0]]
     """
+    keep_freed_memory()
     h = _checked(h, k, budget)
     threads = min(torch.get_num_threads(), budget // _least(h)) if h.device.type == "cpu" else 1
     with side_by_side(threads) as run:

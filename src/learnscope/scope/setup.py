@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from learnscope.errors import InputError, LearnscopeError, StoreError
+from learnscope.memory import keep_freed_memory
 from learnscope.observables import default
 from learnscope.observables.observable import Observable, Task
 from learnscope.observables.simple_models import Classifier
@@ -151,6 +152,7 @@ def prepare(
     task: Task | None = None,
 ) -> Setup:
     """Check everything, find the layers, and fit the simpler models."""
+    keep_freed_memory()
     module = original_module(model)
     examples = as_probe(probe, task)
     check_placement(module, examples)

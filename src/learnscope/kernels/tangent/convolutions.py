@@ -17,6 +17,8 @@ WEIGHT_GRADIENTS: tuple[Callable[..., Tensor], ...] = (conv1d_weight, conv2d_wei
 # Numbers of a result that a library gives at a time: in memory that was used before, where new takes longer to get
 # than to compute.
 PIECE = 2**18
+# Channels from which on it is worth while.
+CHANNELS = 8
 
 
 class Window(NamedTuple):
@@ -56,8 +58,9 @@ class Window(NamedTuple):
         return found.transpose(2, 3)
 
     def is_quick(self, x: Tensor) -> bool:
-        """Return whether :meth:`products` is quicker than to multiply what is seen: where oneDNN convolves."""
-        return self.taps > 1 and x.device.type == "cpu" and x.dtype == torch.float32 and mkldnn.is_available()
+        """Return whether :meth:`products` is quicker than to multiply what is seen: where oneDNN fills its vectors."""
+        onednn = x.device.type == "cpu" and x.dtype == torch.float32 and mkldnn.is_available()
+        return onednn and self.taps > 1 and self.channels >= CHANNELS
 
     def products(self, x: Tensor, gradients: Tensor, groups: slice, units: slice) -> Tensor:
         """Return Σ_t G_t ⊗ X_t of some groups on some channels and the bias, [n, groups, k b, a].

@@ -13,6 +13,7 @@ from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, Sizes
 from learnscope.kernels.tangent.precision import inputs_in, model_in, undisturbed, warn_if_not_finite, working_dtype
 from learnscope.kernels.tangent.remembered import remembered_plan
 from learnscope.kernels.tangent.selection import Outputs, Selected, refuse_coupled, warn_of_left_out
+from learnscope.memory import keep_freed_memory
 
 DEFAULT_BUDGET = 2 * 2**30
 
@@ -116,6 +117,7 @@ class TangentKernel:
     ) -> None:
         if method not in METHODS:
             raise InputError(f"method {method!r} is not known: choose one of {', '.join(METHODS)}.")
+        keep_freed_memory()
         self._model, self._by_layer, self._dtype = model, by_layer, working_dtype(model, dtype)
         x = inputs_in(x, self._dtype)
         with undisturbed(x):
