@@ -20,8 +20,8 @@ def faults():
 torch.set_num_threads(1)
 if sys.argv[1] == "given back":
     kernel.keep_freed_memory = lambda: None
-model = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Flatten())
-model.append(nn.Linear(32 * 256, 1))
+layers = [nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Flatten()]
+model = nn.Sequential(*layers, nn.Linear(32 * 256, 1))
 x = torch.randn(32, 3, 16, 16)
 print(statistics.median([faults() for _ in range(15)][5:]))
 """

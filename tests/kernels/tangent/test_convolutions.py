@@ -63,7 +63,8 @@ def test_a_few_examples_at_a_time_give_the_same(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("case", CASES)
-def test_jacobians_in_float32_are_those_in_float64(case):
+def test_jacobians_in_float32_are_those_in_float64(case, monkeypatch):
+    monkeypatch.setattr(convolutions, "CHANNELS", 1)
     exact = factors_of(*CASES[case])
     rounded = exact._replace(inputs=exact.inputs.float(), gradients=exact.gradients.float())
     assert exact.window.is_quick(rounded.inputs)
@@ -71,14 +72,15 @@ def test_jacobians_in_float32_are_those_in_float64(case):
     torch.testing.assert_close(formed(rounded).double(), formed(exact), rtol=1e-4, atol=1e-4)
 
 
-def test_single_taps_are_multiplied():
-    factors = factors_of(nn.Conv2d(3, 4, 1), (3, 4, 4))
+@pytest.mark.parametrize("module", [nn.Conv2d(16, 4, 1), nn.Conv2d(2, 4, 3)])
+def test_single_taps_and_few_channels_are_multiplied(module):
+    factors = factors_of(module, (module.in_channels, 4, 4))
     assert not factors.window.is_quick(factors.inputs.float())
 
 
 def test_kernels_in_float32_are_made_so(monkeypatch):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.Flatten(), nn.Linear(32, 2))
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 3), nn.Flatten(), nn.Linear(32, 2))
     x, seen, products = torch.randn(6, 3, 6, 6), [], Window.products
     monkeypatch.setattr(Window, "products", lambda *arguments: (seen.append(1), products(*arguments))[1])
     ours = tangent_kernel(model, x, method="jacobian")
