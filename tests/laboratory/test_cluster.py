@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from distributed.nanny import WorkerProcess
 
 from learnscope import laboratory
 from learnscope.errors import InputError, StoreError
@@ -170,3 +171,16 @@ def test_a_worker_with_another_version_that_joins_later_is_refused_too(tmp_path)
         later.joined, environment = None, other_version(tmp_path)
         with pytest.raises(VersionError, match=r"Learnscope 9\.9, .* Learnscope 0"):
             run(address, tmp_path, changes={"seconds": 1.0}, watch=watch)
+
+
+def test_a_worker_that_is_long_in_dying_is_no_error(monkeypatch):
+    """One that held many gigabytes takes the system longer to be rid of than we wait."""
+    end = WorkerProcess.kill
+
+    async def late(process, **options):
+        await end(process, **options)
+        raise TimeoutError
+
+    monkeypatch.setattr(WorkerProcess, "kill", late)
+    with cluster.client(1, None) as connected:
+        assert connected.submit(abs, -1).result() == 1

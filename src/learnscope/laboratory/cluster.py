@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, cast
@@ -115,6 +115,11 @@ def _embedded(workers: int, loop: IOLoop) -> Iterator[Client]:
 
         async def close(self, timeout: float = CLOSE_SECONDS, reason: str = "nanny-close") -> Any:
             return await super().close(timeout, reason)
+
+        async def kill(self, timeout: float = CLOSE_SECONDS, reason: str = "nanny-kill") -> None:
+            # It has been killed by then; of one with much memory, the system is not rid at once.
+            with suppress(TimeoutError):
+                await super().kill(timeout, reason)
 
     with dask.config.set(SETTINGS | _start_method()), interrupts.held_while_closing() as stack:
         try:
