@@ -220,9 +220,30 @@ def test_nan_in_the_model_is_said_and_reaches_the_kernel_instead_of_vanishing(x)
     model = mlp()
     with torch.no_grad():
         model[2].weight[0, 0] = torch.nan
-    with pytest.warns(UserWarning, match=r"'2\.weight' of the model holds NaN or infinite numbers"):
+    with pytest.warns(UserWarning, match=r"kernel holds NaN or infinite numbers, and so does '2\.weight' of the model"):
         kernel = tangent_kernel(model, x)
     assert kernel.isnan().any()
+
+
+def test_nan_in_the_inputs_is_said(x):
+    x[0, 0] = torch.nan
+    with pytest.warns(UserWarning, match="but no parameter or buffer of the model does: look at the inputs"):
+        parts = tangent_kernel(mlp(), x, by_layer=True)
+    assert all(part.isnan().any() for part in parts.values())
+
+
+def test_a_buffer_with_infinite_numbers_that_leaves_the_kernel_finite_is_no_cause_for_warning(x):
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores = nn.Linear(5, 3)
+            self.register_buffer("mask", torch.tensor([0.0, 0.0, -torch.inf]))
+
+        def forward(self, x):
+            return torch.softmax(self.scores(x) + self.mask, -1)
+
+    model = Masked().double()
+    torch.testing.assert_close(tangent_kernel(model, x), reference.tangent_kernel(model, x), rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -134,9 +134,10 @@ class TangentKernel:
         refuse_coupled(self._model)
         x1, x2 = inputs_in(x1, self._dtype), None if x2 is None else inputs_in(x2, self._dtype)
         with undisturbed(x1):
-            warn_if_not_finite(self._model)
             plan = replace(self._plan, model=model_in(self._model, self._dtype))
-            return _computed(plan, x1, x2, self._by_layer, DEFAULT_BUDGET if budget is None else budget)
+            kernel = _computed(plan, x1, x2, self._by_layer, DEFAULT_BUDGET if budget is None else budget)
+        warn_if_not_finite(kernel, self._model)
+        return kernel
 
 
 def _computed(plan: Plan, x1: Tensor, x2: Tensor | None, by_layer: bool, budget: int) -> Tensor | dict[str, Tensor]:

@@ -43,16 +43,18 @@ def undisturbed(x: Tensor) -> Iterator[None]:
         yield
 
 
-def warn_if_not_finite(model: nn.Module) -> None:
-    """Warn if a parameter or buffer holds NaN or infinite numbers, naming the first."""
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_floating_point() and not _is_finite(tensor):
-            warnings.warn(
-                f"{name!r} of the model holds NaN or infinite numbers, and so may its tangent kernel",
-                UserWarning,
-                stacklevel=4,
-            )
-            return
+def warn_if_not_finite(kernel: Tensor | dict[str, Tensor], model: nn.Module) -> None:
+    """Warn if a kernel holds NaN or infinite numbers, naming the first parameter or buffer of the model that does."""
+    if all(map(_is_finite, kernel.values() if isinstance(kernel, dict) else [kernel])):
+        return
+    named = (*model.named_parameters(), *model.named_buffers())
+    cause = next((name for name, each in named if each.is_floating_point() and not _is_finite(each)), None)
+    why = (
+        "but no parameter or buffer of the model does: look at the inputs, or use dtype=torch.float64"
+        if cause is None
+        else f"and so does {cause!r} of the model"
+    )
+    warnings.warn(f"the tangent kernel holds NaN or infinite numbers, {why}", UserWarning, stacklevel=4)
 
 
 def _is_finite(tensor: Tensor) -> bool:
