@@ -72,7 +72,20 @@ def alone() -> Iterator[None]:
         ...     torch.get_num_threads()
         1
     """
-    with libraries().limit(limits=1):
+    with limited_to(1):
+        yield
+
+
+@contextmanager
+def limited_to(threads: int) -> Iterator[None]:
+    """Let torch, NumPy and SciPy use so many threads of this process, until the end.
+
+    Examples:
+        >>> with limited_to(1):
+        ...     torch.get_num_threads()
+        1
+    """
+    with libraries().limit(limits=threads):
         yield
 
 

@@ -35,6 +35,19 @@ def test_every_network_learns_something_on_real_digits(network, tmp_path, monkey
     assert float(accuracy[-1]) > 0.6 > float(accuracy[0])
 
 
+@pytest.mark.parametrize(("asked", "expected"), [(None, {1}), ("3", {3})])
+@pytest.mark.usefixtures("_three_threads")
+def test_half_of_the_threads_are_used_unless_the_user_says_how_many(asked, expected, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    shorten(monkeypatch, 1)
+    used = set()
+    training.run(tmp_path, network="mlp", watch=lambda *_: used.add(torch.get_num_threads()))
+    assert used == expected
+    assert torch.get_num_threads() == 3
+
+
 def test_ctrl_c_stops_at_the_end_of_a_step_and_the_same_call_goes_on(tmp_path):
     def press(step, steps, loss):
         if step == 28:

@@ -11,7 +11,7 @@ import learnscope as ls
 from learnscope import threads
 from learnscope.errors import InputError, StoreError
 from learnscope.observables import Movement, Progress, WeightSpectra
-from learnscope.scope import schedules
+from learnscope.scope import derived, schedules
 from learnscope.scope.scope import Scope
 
 
@@ -131,6 +131,21 @@ def test_little_work_on_features_is_done_by_one_thread(small_model, blobs, littl
     assert data["threads_features"].values.tolist() == [expected]
     assert data["threads_passes"].values.tolist() == [3]  # the network may be as large as it likes
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("_three_threads")
+@pytest.mark.parametrize(("little", "expected"), [(2**33, {1}), (100, {3})])
+def test_small_bases_are_compared_by_one_thread(small_model, blobs, little, expected, monkeypatch):
+    scope, used = Scope(small_model, blobs), set()
+
+    def looked(_, end):
+        used.add(torch.get_num_threads())
+        return end.explained
+
+    monkeypatch.setitem(derived.MEASURES, "cka", (looked, "", ""))
+    monkeypatch.setattr(threads, "LITTLE", little)
+    assert "cka_to_final" in scope.data
+    assert used == expected
 
 
 def test_an_observable_that_raises_is_reported_once_and_missing(small_model, blobs, train, caplog):

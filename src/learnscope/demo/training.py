@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from learnscope.scope.record import Record
 from learnscope.scope.record import open as open_record
 from learnscope.scope.scope import Scope
 from learnscope.scope.store import exists
+from learnscope.threads import limited_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,21 @@ def run(
         StoreError: if the folder holds another run, or another process records there.
     """
     check_names(data, network)
+    with limited_to(_threads()):
+        return _run(folder, data, network, seed, watch)
+
+
+def _threads() -> int:
+    """Return half of the threads that torch may use, unless the user chose how many.
+
+    Where another process takes a core, each step of a small network would wait for the thread without one: beside one
+    busy process two threads on two cores took twenty times as long as one.
+    """
+    available = torch.get_num_threads()
+    return available if "OMP_NUM_THREADS" in os.environ else max(1, available // 2)
+
+
+def _run(folder: Path, data: str, network: str, seed: int, watch: Watcher) -> Outcome:
     recipe, images = recipe_for(data), load_images(data)
     _, channels, height, width = images.x_train.shape
     weights = generator("demo", "weights", seed)

@@ -18,6 +18,7 @@ from learnscope.observables.kernel_modes import mode_learning_speeds
 from learnscope.observables.learning_time import class_learning_times, forgetting_events, learning_times
 from learnscope.observables.observable import variable
 from learnscope.scope.isolation import plainly
+from learnscope.threads import alone_if_little
 
 Measure = Literal["cka", "svcca", "pwcca"]
 Comparison = Callable[[Basis, Basis], Tensor]
@@ -40,9 +41,15 @@ def with_derived(measured: xr.Dataset) -> xr.Dataset:
     ``class_learning_time`` by class, and ``<measure>_to_final`` by step and layer for CKA, SVCCA and PWCCA, with
     ``<measure>_to_final_standard_error``; ``mode_learning_speed`` by component of the initial tangent kernel.
     """
-    with plainly():
+    with plainly(), alone_if_little(_multiplications(measured)):
         learned = measured.assign(_learning(measured)).assign(_learning_of_modes(measured))
         return learned.assign(_similarity_to_final(measured))
+
+
+def _multiplications(data: xr.Dataset) -> int:
+    """Return how many it takes to compare a layer's bases at all steps with one of them."""
+    sizes = data.sizes
+    return sizes["step"] * sizes.get("example", 0) * sizes.get("component", 0) ** 2
 
 
 def _learning(data: xr.Dataset) -> dict[str, xr.Variable]:
@@ -159,7 +166,7 @@ def similarity(
     along, outer = ("layer", "step") if between == "layers" else ("step", "layer")
     size = data.sizes[along]
     values = np.full((data.sizes[outer], size, size), np.nan)
-    with plainly():
+    with plainly(), alone_if_little(_multiplications(data)):
         for i in range(data.sizes[outer]):
             stack = _bases(data.isel({outer: i}))
             for j in range(size):
