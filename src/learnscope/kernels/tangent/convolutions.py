@@ -66,7 +66,7 @@ class Window(NamedTuple):
         """Return Σ_t G_t ⊗ X_t of some groups on some channels and the bias, [n, groups, k b, a].
 
         As the gradient of the weights of a convolution with a group for each example: without copies of what filters
-        see, in several times less time, on a CPU in float32.
+        see, in half of the time or less, on a CPU in float32.
 
         Args:
             x: [n, channels, ...] inputs.
