@@ -38,7 +38,8 @@ def scheduler():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with process("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard") as started:
+    here = ("--host", "127.0.0.1", "--port", str(port), "--dashboard-address", "127.0.0.1:0")
+    with process("scheduler", *here, "--no-dashboard") as started:
         yield f"tcp://127.0.0.1:{port}", started
 
 

@@ -61,7 +61,7 @@ def test_workers_of_a_cluster_compute_the_same(model, x, tmp_path):
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         array = stream_tangent_kernel(tmp_path / "kernel", model, x, tile=4, client=client)
