@@ -110,9 +110,10 @@ def test_wrong_names_and_values_are_one_sentence(own, monkeypatch, capsys):
     assert "no experiment or claim 'rot'" in error(monkeypatch, capsys, "verify", "rot")
 
 
-def test_shell_completion_offers_the_names(own):
+def test_shell_completion_offers_the_names(own, monkeypatch):
     from learnscope.cli.laboratory import _complete_names
 
     assert "root-n" in _complete_names("ro")
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # there may be no shell
     result = runner.invoke(cli.app, ["--show-completion", "bash"])
     assert result.exit_code == 0
