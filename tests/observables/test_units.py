@@ -52,3 +52,21 @@ def test_nan_and_infinity_are_counted_and_left_out():
 
 def test_half_precision_does_not_overflow():
     assert unit_statistics(torch.full((100, 2, 10), 200.0, dtype=torch.float16)).rms == pytest.approx(200)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool])
+def test_integers_do_not_wrap_around(dtype):
+    h = torch.full((2, 3, 4), 100).to(dtype)
+    assert unit_statistics(h).square_sum == pytest.approx(float(h.double().square().sum()))
+
+
+@pytest.mark.parametrize(
+    "laid_out",
+    [lambda h: h, lambda h: h.mT.contiguous().mT, lambda h: h.repeat_interleave(2, 2)[..., ::2]],
+    ids=["positions innermost", "channels innermost", "with gaps"],
+)
+def test_the_order_in_memory_does_not_matter(laid_out):
+    h = torch.randn(64, 8, 256, generator=torch.Generator().manual_seed(0)).relu()
+    statistics = unit_statistics(laid_out(h))
+    assert statistics.rms == pytest.approx(reference.rms(h.numpy()), rel=1e-5)
+    assert statistics.nonfinite == 0

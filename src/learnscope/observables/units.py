@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from learnscope.observables.features import promoted
 from learnscope.observables.observable import Need, State, Task, variable
 
 SATURATION_MARGIN = 0.05  # share of the activation's range that counts as its edge
@@ -56,7 +57,7 @@ def unit_statistics(activations: Tensor, bounds: tuple[float, float] | None = No
     """Summarise the activations of all units.
 
     Args:
-        activations: [n, units, positions], any floating dtype; NaN and infinities are counted and left out.
+        activations: [n, units, positions], any real dtype; NaN and infinities are counted and left out.
         bounds: lower and upper limit of the activation function, where it has both; an activation counts as
             saturated within 5 % of the range from either limit.
 
@@ -68,9 +69,7 @@ def unit_statistics(activations: Tensor, bounds: tuple[float, float] | None = No
         2.5
     """
     n, units, positions = activations.shape
-    values = activations.detach()
-    if values.dtype in (torch.float16, torch.bfloat16):
-        values = values.float()
+    values = promoted(activations)
     square_sum, nonfinite = _square_sum(values), 0
     if not math.isfinite(square_sum) or square_sum == 0:  # or beyond what float32 can hold
         finite = torch.isfinite(values)
