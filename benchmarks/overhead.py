@@ -64,7 +64,7 @@ def _watched_training(model: nn.Module, images: Images, epochs: int) -> str:
     scope = Scope(model, probe=(images.x_test[:PROBE], images.y_test[:PROBE]))
     scoped = _clocks() - begin
     set_up = float(scoped[0]) - sum(scope.seconds.values())
-    begin, before = _clocks(), scoped
+    begin, stepping = _clocks(), list[tuple[float, float]]()
     for epoch in range(epochs):
         order = torch.randperm(len(images.x_train), generator=generator("overhead", "order", epoch))
         for batch in order.split(BATCH):
@@ -72,13 +72,14 @@ def _watched_training(model: nn.Module, images: Images, epochs: int) -> str:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            stepped = _clocks()
+            began_processor, began = time.process_time(), time.perf_counter()
             scope.step(loss=loss)
-            scoped = scoped + _clocks() - stepped
-    training = _clocks() - begin - (scoped - before)
+            stepping.append((time.perf_counter() - began, time.process_time() - began_processor))
+    stepped = np.sum(stepping, axis=0)
+    training = _clocks() - begin - stepped
     begin = _clocks()
     scope.close()
-    return _table(scope, training, set_up, scoped + _clocks() - begin)
+    return _table(scope, training, set_up, scoped + stepped + _clocks() - begin)
 
 
 def _clocks() -> np.ndarray:

@@ -45,3 +45,22 @@ def test_compression_through_training(make):
     (finding,) = dimension_through_training(dimensions(make, rows))
     assert finding.sentence == "Training compressed l3: its intrinsic dimension fell from 8.0 to 4.0."
     assert dimension_through_training(dimensions(make, np.tile([8, 8, 8, 8], (8, 1)))) == []
+
+
+def test_what_was_not_looked_at_is_no_evidence_and_hides_none(make):
+    rows = np.linspace([8, 9, 8, 8], [8, 9, 4, 7], 8)
+    rows[[1, 2, 3, 4, 5, 7]] = np.nan
+    data = dimensions(make, rows)
+    data["distinct_examples"] = data[NAME] * 0 + 50
+    (finding,) = dimension_through_training(data)
+    assert "fell from 8.0 to 4.6" in finding.sentence
+    assert finding.step == data["step"][6]
+    assert dimension_by_depth(data)[0].step == data["step"][6]
+
+
+def test_a_last_look_in_vain_says_nothing(make):
+    rows = np.tile([5.0, 9, 7, 3], (8, 1))
+    data = dimensions(make, rows)
+    data["distinct_examples"] = data[NAME] * 0 + 50
+    data[NAME][-1] = np.nan
+    assert dimension_by_depth(data) == []

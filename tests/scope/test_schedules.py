@@ -20,6 +20,12 @@ def test_log_has_its_number_of_measurements_in_every_later_decade(per_decade):
     assert set(steps) == {0} | {round(10 ** (k / per_decade)) for k in range(4 * per_decade + 1)}
 
 
+@given(st.integers(1, 300), st.lists(st.integers(0, 300)))
+def test_what_log_was_asked_before_does_not_change_its_answers(per_decade, asked):
+    schedule, wanted = schedules.log(per_decade), {round(10 ** (k / per_decade)) for k in range(3 * per_decade)}
+    assert [schedule(step, {}) for step in asked] == [step in wanted or step == 0 for step in asked]
+
+
 def test_every_epochs_and_at():
     assert fired(schedules.every(5), 12) == [0, 5, 10]
     assert fired(schedules.epochs(2, steps_per_epoch=3), 12) == [0, 6, 12]

@@ -18,7 +18,7 @@ from learnscope.scope.scope import Scope
 from learnscope.scope.setup import prepare
 from learnscope.scope.snapshot import Snapshot
 from learnscope.scope.store import Store
-from learnscope.scope.tangent import MOST_EXAMPLES, is_due, spread_over_labels
+from learnscope.scope.tangent import MOST_EXAMPLES, spread_over_labels
 
 KERNELS = (KernelGeometry(), KernelKnowledge(), Regime())
 
@@ -86,15 +86,6 @@ def test_quantities_of_a_scope_are_those_of_the_pure_functions(small_model, blob
     assert float(data["kernel_distance"][0]) == float(data["layer_kernel_change"][0].sum()) == 0
     assert float(last["kernel_velocity"]) > 0
     assert 0 < float(last["linearisation_gap"]) < 1
-
-
-def test_it_is_looked_at_when_the_step_has_tripled_or_after_a_pause():
-    looked, last = [], None
-    for step in [0, *range(1, 2000)]:
-        if is_due(step, last):
-            looked.append(step)
-            last = step
-    assert looked == [0, 1, 3, 9, 27, 81, 243, 729, 1329, 1929]
 
 
 def test_the_final_state_is_looked_at_too(small_model, blobs, train):

@@ -21,6 +21,7 @@ def dimension_by_depth(data: xr.Dataset) -> list[Finding]:
     layer by as much. Where an estimate has not converged the sentence says that such dimensions read low. Needs 3
     layers. Source: Ansuini et al. 2019.
     """
+    data = _looks(data)
     if "intrinsic_dimension_likelihood" not in data or not data.sizes["step"]:
         return []
     last = data.isel(step=-1)
@@ -57,7 +58,7 @@ def dimension_through_training(data: xr.Dataset) -> list[Finding]:
     Rule: among the last half of the layers, the one whose dimension at the end is the smallest share of that at the
     start; named if the share is ≤ 0.6 and the difference exceeds two standard errors. Source: Ansuini et al. 2019.
     """
-    name = "intrinsic_dimension_likelihood"
+    name, data = "intrinsic_dimension_likelihood", _looks(data)
     if name not in data or data.sizes["step"] < 2 or data.sizes["layer"] < LEAST_LAYERS:
         return []
     half = data.isel(layer=slice(data.sizes["layer"] // 2, None))
@@ -77,6 +78,12 @@ def dimension_through_training(data: xr.Dataset) -> list[Finding]:
             FIGURE,
         )
     ]
+
+
+def _looks(data: xr.Dataset) -> xr.Dataset:
+    """Return the steps at which the dimension was looked at, also in vain."""
+    count = data.get("distinct_examples")
+    return data if count is None else data.isel(step=np.flatnonzero(np.isfinite(count.values).any(axis=1)))
 
 
 def _exceeds(value: np.ndarray, error: np.ndarray, a: int, b: int) -> bool:

@@ -7,7 +7,7 @@ from learnscope.observables.kernel_geometry import KernelGeometry
 from learnscope.observables.kernel_knowledge import KernelKnowledge
 from learnscope.observables.margins import Margins
 from learnscope.observables.movement import Movement
-from learnscope.observables.observable import Observable
+from learnscope.observables.observable import Observable, Occasional
 from learnscope.observables.progress import Progress
 from learnscope.observables.regime import Regime
 from learnscope.observables.simplicity import PerformanceCorrelation
@@ -17,6 +17,8 @@ from learnscope.observables.units import Units
 
 def default(components: int, units: int) -> tuple[Observable, ...]:
     """Return the observables that a scope measures unless it is told otherwise.
+
+    Those that rest on nearest neighbours or fit a classifier to every layer are measured at close looks alone.
 
     Args:
         components: principal components to keep for each layer.
@@ -29,8 +31,8 @@ def default(components: int, units: int) -> tuple[Observable, ...]:
         Movement(),
         WeightSpectra(),
         Units(),
-        IntrinsicDimension(),
-        Separability(),
+        Occasional(IntrinsicDimension()),
+        Occasional(Separability()),
         PrincipalComponents(components, units),
         KernelGeometry(),
         KernelKnowledge(),

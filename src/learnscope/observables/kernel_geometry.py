@@ -48,9 +48,8 @@ def eigenvalues(kernels: Tensor) -> Tensor:
 class KernelGeometry:
     """Movement, speed, spectrum and alignment of the tangent kernel, of the network and by layer.
 
-    Missing where the kernels are not looked at, which happens when the step has tripled or 600 steps have passed. The
-    kernel is that of one fixed combination of the outputs, on a part of the probe that holds its classes in equal
-    numbers.
+    Missing but at close looks, when the step has tripled or 600 steps have passed, and at the end. The kernel is that
+    of one fixed combination of the outputs, on a part of the probe that holds its classes in equal numbers.
     """
 
     name = "tangent_kernel"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -195,6 +196,38 @@ class Observable(Protocol):
     def measure(self, state: State) -> xr.Dataset:
         """Measure on one state."""
         ...
+
+
+@dataclass(frozen=True)
+class Occasional:
+    """An observable that costs more than most, to be measured at close looks alone, and missing in between.
+
+    A close look is due at the start, when the step has tripled since the last one or 600 steps have passed, and at the
+    end. The tangent kernel is taken at close looks too.
+
+    Attributes:
+        observable: what to measure.
+    """
+
+    observable: Observable
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.observable.name
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The costly ingredients that it will ask for."""
+        return self.observable.needs
+
+    def applies_to(self, task: Task | None) -> bool:
+        """Whether the quantity exists for this kind of labels."""
+        return self.observable.applies_to(task)
+
+    def measure(self, state: State) -> xr.Dataset:
+        """Measure on one state."""
+        return self.observable.measure(state)
 
 
 def current_parameters(state: State) -> dict[str, Tensor]:

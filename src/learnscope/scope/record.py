@@ -31,10 +31,15 @@ class Record:
     def data(self) -> xr.Dataset:
         """Everything measured so far and what follows from it; dims ``step``, ``layer``, ``example``, ..."""
         attributes = {"run": self.store.name, **self.store.attributes}
-        if self._data is None or not np.array_equal(self.store.steps(), self._data["step"].values):
+        known = self._data
+        if (
+            known is None
+            or not np.array_equal(self.store.steps(), known["step"].values)
+            or attributes.get("amended_at") != known.attrs.get("amended_at")
+        ):
             self._data = with_derived(self.store.read().assign_attrs(attributes))
-        elif self._data.attrs != attributes:  # a failure, which adds no step
-            self._data = self._data.assign_attrs(attributes)
+        elif known.attrs != attributes:  # a failure, which adds no step
+            self._data = known.assign_attrs(attributes)
         return self._data
 
     def findings(self) -> list[Finding]:

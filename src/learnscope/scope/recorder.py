@@ -13,12 +13,12 @@ import xarray as xr
 from torch import Tensor
 
 from learnscope.errors import InputError, StoreError
-from learnscope.observables.observable import Observable, variable
+from learnscope.observables.observable import Observable, Occasional, variable
 from learnscope.scope.isolation import aside
+from learnscope.scope.looks import is_due, last_look
 from learnscope.scope.setup import weights_fingerprint
 from learnscope.scope.snapshot import Snapshot, Watched
 from learnscope.scope.store import Store
-from learnscope.scope.tangent import is_due
 from learnscope.threads import alone_if_little
 
 logger = logging.getLogger("learnscope")
@@ -49,34 +49,67 @@ class Recorder:
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
         self._previous: dict[str, Tensor] | None = None
+        self._looked = last_look(store.steps())
+        self._glanced: tuple[int, float] | None = None
         self._kernel = self._kernel_on_record()
         self._kinds: dict[str, tuple[object, ...]] = {}
         self._sizes: dict[str, int] = {}
 
     def measure(self, step: int, scalars: Mapping[str, float | Tensor], *, final: bool = False) -> None:
         """Measure at a step and append the result to the store; the final state is looked at in every respect."""
-        parameters = {name: value.detach() for name, value in self.watched.model.named_parameters()}
-        looks = self.watched.tangent is not None and (final or is_due(step, self._kernel and self._kernel[0]))
-        previous = (self._previous, looks, self._kernel)
-        snapshot = Snapshot(self.watched, step, parameters, self.initial_parameters, *previous)
-        measured: dict[str, xr.Dataset] = {}
-        with aside():
-            with self._surviving("forward", step):
-                measured |= self._by_layer(snapshot)
-            measured |= self._whole(snapshot)
-        fingerprint = variable(
-            weights_fingerprint(parameters), long_name="a number that tells these weights from others"
+        parameters = self._parameters()
+        closely = final or is_due(step, self._looked)
+        due = [o for o in self.observables if closely or not isinstance(o, Occasional)]
+        measured = self._measured_all(step, parameters, self._previous, due, closely=closely)
+        fingerprint = weights_fingerprint(parameters)
+        measured["weights"] = xr.Dataset(
+            {"weights_fingerprint": variable(fingerprint, long_name="a number that tells these weights from others")}
         )
-        measured["weights"] = xr.Dataset({"weights_fingerprint": fingerprint})
         for name, value in scalars.items():
             long_name = f"{name} as logged by the training loop"
             number = variable(float(value), long_name=long_name, units="as logged")
             measured[f"logged.{name}"] = xr.Dataset({f"logged_{name}": number.astype("float64")})
         self._previous = {name: value.clone() for name, value in parameters.items()}
-        if snapshot.kernels_now is not None:
-            self._kernel = step, snapshot.kernels_now.sum(0).float()
+        self._glanced = None if closely else (step, fingerprint)
         with self._surviving("store", step), self._timed("store"):
             self.store.append(step, measured)
+
+    def complete(self) -> None:
+        """Look closely at the state that was measured last, if that was no close look and the weights are the same."""
+        parameters = self._parameters()
+        if self._glanced is None or weights_fingerprint(parameters) != self._glanced[1]:
+            return
+        step, self._glanced = self._glanced[0], None
+        left = [o for o in self.observables if isinstance(o, Occasional) or "kernel" in o.needs]
+        measured = self._measured_all(step, parameters, None, left, closely=True)
+        with self._surviving("store", step), self._timed("store"):
+            self.store.amend(step, measured)
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in self.watched.model.named_parameters()}
+
+    def _measured_all(
+        self,
+        step: int,
+        parameters: Mapping[str, Tensor],
+        previous: Mapping[str, Tensor] | None,
+        observables: Sequence[Observable],
+        *,
+        closely: bool,
+    ) -> dict[str, xr.Dataset]:
+        """Return what some observables measure now, by observable."""
+        kernels = closely and self.watched.tangent is not None
+        snapshot = Snapshot(self.watched, step, parameters, self.initial_parameters, previous, kernels, self._kernel)
+        measured: dict[str, xr.Dataset] = {}
+        with aside():
+            with self._surviving("forward", step):
+                measured |= self._by_layer(snapshot, observables)
+            measured |= self._whole(snapshot, observables)
+        if closely:
+            self._looked = step
+        if snapshot.kernels_now is not None:
+            self._kernel = step, snapshot.kernels_now.sum(0).float()
+        return measured
 
     def _kernel_on_record(self) -> tuple[int, Tensor] | None:
         """Return the step of the last look at the tangent kernel, and that of the network as it was."""
@@ -85,9 +118,9 @@ class Recorder:
             return None
         return known[0], torch.from_numpy(known[1]).to(tangent.examples.device)
 
-    def _by_layer(self, snapshot: Snapshot) -> dict[str, xr.Dataset]:
+    def _by_layer(self, snapshot: Snapshot, due: Sequence[Observable]) -> dict[str, xr.Dataset]:
         """Measure what needs activations, a few layers at a time, and join the parts along the layers."""
-        waiting = [o for o in self.observables if "activations" in o.needs]
+        waiting = [o for o in due if "activations" in o.needs]
         parts: dict[str, list[xr.Dataset]] = {o.name: [] for o in waiting}
         groups = snapshot.in_groups() if waiting else iter(())
         while True:
@@ -105,9 +138,9 @@ class Recorder:
                 joined[observable.name] = self._checked(observable.name, _along_layers(parts[observable.name]))
         return joined
 
-    def _whole(self, snapshot: Snapshot) -> dict[str, xr.Dataset]:
+    def _whole(self, snapshot: Snapshot, due: Sequence[Observable]) -> dict[str, xr.Dataset]:
         measured: dict[str, xr.Dataset] = {}
-        for observable in self.observables:
+        for observable in due:
             if "activations" not in observable.needs:
                 with self._surviving(observable.name, snapshot.step), self._timed(observable.name):
                     measured[observable.name] = self._checked(observable.name, self._measured(observable, snapshot))

@@ -44,15 +44,21 @@ class Union(_Unitable):
         return any(answers)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Log(_Unitable):
     per_decade: int
+    pause: tuple[int, int] = field(default=(0, 0), compare=False, repr=False)  # no step between these two is wanted
 
     def __call__(self, step: int, scalars: Mapping[str, float]) -> bool:
+        if self.pause[0] < step < self.pause[1]:  # after most steps, so that training waits for no logarithm
+            return False
         if step == 0:
             return True
         k = round(self.per_decade * math.log10(step))
-        return any(round(10 ** (j / self.per_decade)) == step for j in (k - 1, k, k + 1))
+        near = [round(10 ** (j / self.per_decade)) for j in range(k - 1, k + 3)]
+        before, after = (s for s in near if s <= step), (s for s in near if s > step)
+        self.pause = max(before, default=0), min(after, default=step + 1)
+        return step in near
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Scope:
             classes [n] or real targets [n] or [n, outputs], see ``task``. Parts may be NumPy arrays.
         train: (x, y) on which simpler models are fitted; without it they are cross-fitted on the probe.
         observables: what to measure; by default everything in :func:`learnscope.observables.default`.
-        at: a schedule, see ``learnscope.steps``; by default log-spaced with 6 measurements a decade.
+        at: a schedule, see ``learnscope.steps``; by default log-spaced with 5 measurements a decade.
         store: folder of the record. One that exists is continued after its last recorded step, or refused if it
             belongs to another model, probe or choice of layers, or ends with other weights than the model has. Until
             :meth:`close` no other scope can record there. By default the record stays in memory.
@@ -62,10 +62,11 @@ class Scope:
         InputError: if probe, model, layers or schedule do not fit together; each message says what to do.
         StoreError: if the folder cannot be written or holds another run's record.
 
-    Cost: for each measurement one forward pass over the probe, n² d multiplications for the neighbours in each
-    layer, and m n min(m, n) for the singular values of each m × n weight. The tangent kernel, of one combination of
-    the outputs on 64 examples with as many of each class as can be, and the linearisation on half of them, take two or
-    three steps on batches of 64; they are looked at when the step has tripled or 600 steps have passed, and at the end.
+    Cost: for each measurement one forward pass over the probe, and m n min(m, n) multiplications for the singular
+    values of each m × n weight. When the step has tripled or 600 steps have passed, and at the end, a close look too:
+    n² d for the neighbours in each layer; and the tangent kernel, of one combination of the outputs on 64 examples
+    with as many of each class as can be, and the linearisation on half of them, which take two or three steps on
+    batches of 64. Observables that you name yourself are measured every time, but for those of the tangent kernel.
 
     Examples:
         >>> import torch
@@ -169,12 +170,14 @@ class Scope:
             self._measure()
 
     def close(self, *, measure: bool = True) -> None:
-        """End the watch, with a last measurement of the final state unless ``measure`` is False.
+        """End the watch, with a close look at the final state unless ``measure`` is False.
 
         The store may then be recorded into by another scope, or by this one if it measures again.
         """
         if measure and self._step > self._last_recorded:
             self._measure(final=True)
+        elif measure:
+            self._recorder.complete()
         self._store.release()
 
     def _measure(self, *, final: bool = False) -> None:

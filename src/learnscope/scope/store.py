@@ -193,6 +193,22 @@ class Store:
             self._committed = committed
             self._measured += 1
 
+    def amend(self, step: int, measured: Mapping[str, xr.Dataset]) -> None:
+        """Add to the last measurement, at this step, what was measured later.
+
+        Raises:
+            StoreError: if the last measurement was at another step, or as :meth:`append` does.
+        """
+        with _explained(self.folder):
+            self._lock_again()
+            steps = self.steps()
+            if not len(steps) or steps[-1] != step:
+                raise StoreError(f"step {step} is not the last on record in {self.name!r}, and cannot be added to.")
+            if self._tables is None:
+                self._tables, self._measured = Tables(self.group), len(steps)
+            self._tables.amend(len(steps) - 1, _array(self.group, "step").shape[0], measured.values())
+            self.group.update_attributes({"amended_at": step})  # for those who have read the step already
+
     def static(self, name: str) -> np.ndarray | None:
         """Return an array without a step, or None if it was not written."""
         array = self.group.get(f"static/{name}")

@@ -50,6 +50,14 @@ class Table:
             rows[k] = variables[name].values if name in variables else self.array.fill_value
         self.array[index] = rows
 
+    def amend(self, index: int, variables: Mapping[str, xr.Variable]) -> None:
+        """Write some quantities of a measurement and leave the others as they are."""
+        rows = np.array(self.array[index])
+        for k, name in enumerate(self.quantities):
+            if name in variables:
+                rows[k] = variables[name].values
+        self.array[index] = rows
+
 
 @dataclass
 class Tables:
@@ -75,13 +83,29 @@ class Tables:
         Raises:
             StoreError: if two datasets hold a quantity of the same name, or a shape has changed.
         """
+        variables = self._known(capacity, datasets)
+        for table in self.tables.values():  # those without a quantity too: an attempt that failed may have left its own
+            table.write(index, variables)
+
+    def amend(self, index: int, capacity: int, datasets: Iterable[xr.Dataset]) -> None:
+        """Add quantities to a measurement; each table changes at once, or not at all.
+
+        Raises:
+            StoreError: as :meth:`write` does.
+        """
+        variables = self._known(capacity, datasets)
+        for table in self.tables.values():
+            if not variables.keys().isdisjoint(table.quantities):
+                table.amend(index, variables)
+
+    def _known(self, capacity: int, datasets: Iterable[xr.Dataset]) -> dict[str, xr.Variable]:
+        """Return the quantities of some datasets, each of which has its place in a table now."""
         variables, coords = _merged(datasets)
         known = {name for table in self.tables.values() for name in table.quantities}
         self._add({name: v for name, v in variables.items() if name not in known}, coords, capacity)
         for table in self.tables.values():
             table.check(variables)
-        for table in self.tables.values():  # those without a quantity too: an attempt that failed may have left its own
-            table.write(index, variables)
+        return variables
 
     def value(self, name: str, index: int) -> np.ndarray | None:
         """Return a quantity at one measurement, None if it is not in any table."""

@@ -30,21 +30,12 @@ from learnscope.scope.probe import check_outputs, mapped
 
 MOST_EXAMPLES = 64
 LEAST_BLOCK = 16
-GROWTH, PAUSE = 3, 600
 PROOF_EXAMPLES = 2
 MODEL = "model."
 HALF = (torch.float16, torch.bfloat16)
 WAYS: tuple[Way, ...] = ("forward", "twice backward")
 
 Kind = TypeVar("Kind")
-
-
-def is_due(step: int, last: int | None) -> bool:
-    """Return whether to look at the kernel again: when the step has tripled, or 600 steps have passed.
-
-    A look takes as long as two or three steps on batches of 64.
-    """
-    return last is None or step >= GROWTH * last or step >= last + PAUSE
 
 
 @dataclass

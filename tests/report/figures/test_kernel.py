@@ -71,7 +71,7 @@ def test_a_long_record_is_thinned_and_says_so(record):
     assert figure is not None
     assert len(figure.charts[0].choices[0].views) == MOST_VIEWS
     assert any(f"{MOST_VIEWS} of the 101" in note for note in figure.caption.notes)
-    assert any("101 of the 200" in note for note in figure.caption.notes)
+    assert any("101 of 200 steps" in note for note in figure.caption.notes)
 
 
 def test_one_look_has_a_heat_map_only(record):

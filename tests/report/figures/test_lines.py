@@ -150,3 +150,19 @@ def test_many_steps_are_thinned_to_forty_frames_with_both_ends(record):
     assert (slider.values[0], slider.values[-1]) == (0, 995)
     assert figure is not None
     assert "Drawn are 40 of the 200 measured steps, evenly spread." in figure.caption.notes
+
+
+@pytest.mark.parametrize(("draw", "names"), [
+    (dimension, ["intrinsic_dimension", "intrinsic_dimension_likelihood", "intrinsic_dimension_levina_bickel"]),
+    (separability, ["linear_probe_accuracy", "knn_accuracy", "class_variance_ratio"]),
+])  # fmt: skip
+def test_sliders_run_over_the_steps_that_were_looked_at_and_say_so(record, draw, names):
+    data = record()
+    for name in set(names) & set(data):
+        data[name][[2, 5]] = np.nan
+    figure = draw(data)
+    slider = only(figure).slider
+    assert slider is not None
+    assert slider.values.tolist() == np.delete(data["step"].values, [2, 5]).tolist()
+    assert "Measured at 8 of 10 steps, because it costs more than the rest." in figure.caption.notes
+    assert "Measured at" not in " ".join(draw(record()).caption.notes)

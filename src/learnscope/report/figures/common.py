@@ -26,6 +26,18 @@ def names_of(data: xr.Dataset, dimension: str) -> np.ndarray:
     return np.array([str(name) for name in data[dimension].values], dtype=object)
 
 
+def looks(data: xr.Dataset, *names: str) -> xr.Dataset:
+    """Return the steps at which some of these quantities are known; not all are measured at every step."""
+    known = [np.isfinite(data[name].values).reshape(data.sizes["step"], -1).any(axis=1) for name in names]
+    return data.isel(step=np.flatnonzero(np.any(known, axis=0)))
+
+
+def look_note(data: xr.Dataset, seen: xr.Dataset) -> tuple[str, ...]:
+    """Return the note that only some of the measured steps are shown, if it is so."""
+    count, total = seen.sizes["step"], data.sizes["step"]
+    return (f"Measured at {count:,} of {total:,} steps, because it costs more than the rest.",) if count < total else ()
+
+
 def long_name(data: xr.Dataset, name: str) -> str:
     """Return a quantity in words."""
     return str(data[name].attrs.get("long_name") or name.replace("_", " "))

@@ -6,7 +6,18 @@ import numpy as np
 import xarray as xr
 
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines
-from learnscope.report.figures.common import by_depth, depth_height, frames, has, hollow_note, names_of, sources, top
+from learnscope.report.figures.common import (
+    by_depth,
+    depth_height,
+    frames,
+    has,
+    hollow_note,
+    look_note,
+    looks,
+    names_of,
+    sources,
+    top,
+)
 from learnscope.report.thinning import MOST_CELLS
 
 ESTIMATORS = {
@@ -35,6 +46,8 @@ def dimension(data: xr.Dataset) -> Figure | None:
     estimators = {name: title for name, title in ESTIMATORS.items() if has(data, name)}
     if not estimators:
         return None
+    nearby = [name for name in estimators if name != "participation_ratio"]  # of neighbours, in close looks alone
+    measured, data = data, looks(data, *(nearby or estimators))
     index, slider, notes = frames(data, MOST_CELLS // data.sizes["layer"])
     layers = Axis("layer", "layer, from input to output", "names", names_of(data, "layer"))
     choices = tuple(choice for name, title in estimators.items() for choice in _choices(data, index, name, title))
@@ -48,7 +61,7 @@ def dimension(data: xr.Dataset) -> Figure | None:
             look_for="Trained networks often show a hump: the dimension rises in the first layers, which undo what is "
             "irrelevant in the input, and falls towards the output, where only the classes are left.",
             source=sources(data, *estimators),
-            notes=notes + hollow_note(*series),
+            notes=look_note(measured, data) + notes + hollow_note(*series),
         ),
         charts=(Chart(layers, choices, choice_name="Estimator", slider=slider, height=depth_height(data)),),
         definitions=DEFINITIONS,

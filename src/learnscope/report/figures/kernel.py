@@ -8,7 +8,7 @@ import xarray as xr
 from learnscope.findings.progress import class_names
 from learnscope.report.chart import Axis, Caption, Cells, Chart, Choice, ColourScale, Figure, Lines, Series, Slider
 from learnscope.report.chart import category as colour
-from learnscope.report.figures.common import STEP_TITLE, has, names_of, sources
+from learnscope.report.figures.common import STEP_TITLE, has, look_note, looks, names_of, sources
 from learnscope.report.thinning import omitted, spread
 
 MOST_VIEWS = 12
@@ -38,11 +38,6 @@ DEFINITIONS = (
 )
 
 
-def looks(data: xr.Dataset, name: str = "kernel_trace") -> xr.Dataset:
-    """Return the steps at which the kernel was looked at."""
-    return data.isel(step=np.flatnonzero(np.isfinite(data[name].values)))
-
-
 def look_axis(data: xr.Dataset) -> Axis:
     """Return the axis of the steps at which the kernel was looked at."""
     return Axis("step", STEP_TITLE, "step", data["step"].values)
@@ -52,7 +47,7 @@ def kernel(data: xr.Dataset) -> Figure | None:
     """Draw the tangent kernel as a heat map with a slider, and its alignment and effective rank over the steps."""
     if not has(data, "kernel", "kernel_trace"):
         return None
-    seen = looks(data)
+    seen = looks(data, "kernel_trace")
     charts = (_heat(seen),)
     if seen.sizes["step"] > 1:
         charts += (_quantities(seen),)
@@ -75,9 +70,8 @@ def kernel(data: xr.Dataset) -> Figure | None:
 
 
 def _notes(data: xr.Dataset, seen: xr.Dataset) -> tuple[str, ...]:
-    views, seen_steps, steps = min(MOST_VIEWS, seen.sizes["step"]), seen.sizes["step"], data.sizes["step"]
-    rarer = (f"The kernel costs more than the rest and was measured at {seen_steps} of the {steps} measured steps.",)
-    return omitted(views, seen_steps, "steps at which it was measured") + (rarer if seen_steps < steps else ())
+    views = min(MOST_VIEWS, seen.sizes["step"])
+    return omitted(views, seen.sizes["step"], "steps at which it was measured") + look_note(data, seen)
 
 
 def cosines(kernels: np.ndarray) -> np.ndarray:

@@ -6,8 +6,7 @@ import numpy as np
 import xarray as xr
 
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure, Lines, Series, category
-from learnscope.report.figures.common import has, hollow_note, sources, with_error
-from learnscope.report.figures.kernel import looks
+from learnscope.report.figures.common import has, hollow_note, looks, sources, with_error
 
 QUANTITIES = {
     "label_share_cumulative": Axis("cumulative share", "share of the label in so many components", range=(0.0, 1.02)),
@@ -33,7 +32,7 @@ def kernel_components(data: xr.Dataset) -> Figure | None:
     """Draw the label's share along the components at the first and the last look, and how fast modes were learned."""
     if not has(data, "label_share", "kernel_trace"):
         return None
-    seen = looks(data)
+    seen = looks(data, "kernel_trace")
     start, end = seen.isel(step=0), seen.isel(step=-1)
     both = [(f"step {int(look['step']):,}", look) for look in ([start, end] if seen.sizes["step"] > 1 else [end])]
     drawn = {

@@ -7,8 +7,8 @@ import xarray as xr
 
 from learnscope.observables.regime import LARGE, SMALL
 from learnscope.report.chart import Axis, Caption, Chart, Choice, ColourScale, Figure, Lines, Series, category
-from learnscope.report.figures.common import columns, has, layer_cells, rows_height, sources
-from learnscope.report.figures.kernel import look_axis, looks
+from learnscope.report.figures.common import columns, has, layer_cells, look_note, looks, rows_height, sources
+from learnscope.report.figures.kernel import look_axis
 
 MEASURES = {
     "kernel_change": "kernel change",
@@ -32,7 +32,7 @@ def regime(data: xr.Dataset) -> Figure | None:
     """Draw what tells the regimes apart over the steps, and the regime of each layer; None before two looks."""
     if not has(data, "kernel_change", "kernel_trace") or "layer_regime" not in data:
         return None
-    seen = looks(data)
+    seen = looks(data, "kernel_trace")
     if seen.sizes["step"] < 2:
         return None
     measures = [(name, title) for name, title in MEASURES.items() if has(seen, name)]
@@ -61,7 +61,7 @@ def regime(data: xr.Dataset) -> Figure | None:
             look_for="Lines that stay under the lower bound: the network acts like a kernel machine with its initial "
             "kernel. Lines above the upper one: it has built features of its own, in the layers that are bright.",
             source=sources(data, "network_regime", "kernel_distance"),
-            notes=notes,
+            notes=look_note(data, seen) + notes,
         ),
         charts=(
             Chart(look_axis(seen), (lines,), height=380),

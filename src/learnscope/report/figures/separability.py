@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from learnscope.report.chart import Axis, Caption, Chart, Choice, Figure
-from learnscope.report.figures.common import by_depth, depth_height, frames, has, names_of, sources
+from learnscope.report.figures.common import by_depth, depth_height, frames, has, look_note, looks, names_of, sources
 from learnscope.report.thinning import MOST_CELLS
 
 READOUTS = {"linear_probe_accuracy": "linear probe", "knn_accuracy": "5 nearest neighbours"}
@@ -25,6 +25,7 @@ def separability(data: xr.Dataset) -> Figure | None:
     readouts = {name: title for name, title in READOUTS.items() if has(data, name)}
     if not readouts and not has(data, RATIO):
         return None
+    measured, data = data, looks(data, *readouts, *([RATIO] if has(data, RATIO) else []))
     index, slider, notes = frames(data, MOST_CELLS // data.sizes["layer"])
     choices: tuple[Choice, ...] = ()
     if readouts:
@@ -43,7 +44,7 @@ def separability(data: xr.Dataset) -> Figure | None:
             look_for="In a trained network classes become easier to read out with depth. A layer where the accuracy "
             "drops loses information about the class; one that gains nothing might not be needed.",
             source=sources(data, *readouts, RATIO),
-            notes=notes,
+            notes=look_note(measured, data) + notes,
         ),
         charts=(Chart(layers, choices, slider=slider, height=depth_height(data)),),
         definitions=DEFINITIONS if readouts else (),
