@@ -1,6 +1,7 @@
 """Write a page of stored verdicts, docs/verdicts.md: ``learnscope verify --json | .venv/bin/python docs/verdicts.py``.
 
-With ``--scale paper``, docs/verdicts-paper.md, of the experiments that ``verify`` was asked for.
+With ``--scale paper``, docs/verdicts-paper.md, and with ``--seeds 40``, docs/verdicts-40-seeds.md, of the experiments
+that ``verify`` was asked for.
 """
 
 from __future__ import annotations
@@ -33,15 +34,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", choices=["quick", "paper"], default="quick")
     parser.add_argument("--device", default="", help="what computed them, for the paper scale")
+    parser.add_argument("--seeds", type=int, help="more than the experiments' own, as verify was told")
     options = parser.parse_args()
     found = json.load(sys.stdin)
     claims = [claim for experiment in found.values() for claim in experiment["claims"]]
     kinds = ("reproduced", "not reproduced", "inconclusive")
     counts = ", ".join(f"{sum(claim['verdict'] == kind for claim in claims)} {kind}" for kind in kinds)
-    words = QUICK if options.scale == "quick" else _of_paper(list(found), options.device)
+    words, page = QUICK, "verdicts.md"
+    if options.scale == "paper":
+        words, page = _of_paper(list(found), options.device), "verdicts-paper.md"
+    elif options.seeds:
+        words, page = _of_more_seeds(list(found), options.seeds), f"verdicts-{options.seeds}-seeds.md"
     head = HEAD.format(version=version("learnscope"), counts=f"**{len(claims)} claims: {counts}.**", **words)
     sections = [head, *(_experiment(name, experiment) for name, experiment in found.items())]
-    page = "verdicts.md" if options.scale == "quick" else "verdicts-paper.md"
     Path(__file__).with_name(page).write_text("\n".join(sections), encoding="utf-8")
 
 
@@ -53,6 +58,18 @@ def _of_paper(names: list[str], device: str) -> dict[str, str]:
         "which": f"Claims at the sizes of the original works, on {device}",
         "them": "them",
         "command": f'{command} --device "{device}"',
+    }
+
+
+def _of_more_seeds(names: list[str], seeds: int) -> dict[str, str]:
+    """Return what the head of the page says of more seeds."""
+    command = f"learnscope verify {' '.join(names)} --seeds {seeds} --json | python docs/verdicts.py --seeds {seeds}"
+    return {
+        "title": f" with {seeds} seeds",
+        "which": f"Experiments with claims that are inconclusive with their own number of seeds, with {seeds}, which "
+        "those are among",
+        "them": "them",
+        "command": command,
     }
 
 

@@ -22,7 +22,7 @@ def matrix(rows: int, columns: int, dtype: torch.dtype, seed: int = 0) -> torch.
     return torch.randn(rows, columns, dtype=dtype, generator=torch.Generator().manual_seed(seed)) + 3
 
 
-SHAPES = [(1, 1, 1), (3, 5, 2), (40, 30, 300), (70, 900, 300), (200, 2000, 20)]
+SHAPES = [(1, 1, 1), (3, 5, 2), (40, 30, 300), (120, 900, 300), (200, 6000, 20)]
 
 
 @pytest.mark.usefixtures("_threads")
@@ -44,17 +44,34 @@ def test_a_product_is_off_by_rounding_of_its_terms_at_most(shape, dtype, plus, i
     assert out is None or found is out
 
 
+def test_products_of_that_size_come_from_onednn_where_it_is(monkeypatch):
+    if not products._onednn_is_there():
+        pytest.skip("torch was built without oneDNN")
+    monkeypatch.setattr(products, "_onednn_is_wider", lambda: True)
+    taken, by_onednn = [], products._by_onednn
+    monkeypatch.setattr(products, "_by_onednn", lambda *factors: (taken.append(factors), by_onednn(*factors))[1])
+    a, b = matrix(200, 20, torch.float32), matrix(6000, 20, torch.float32, 1)
+    out = torch.empty(200, 6000)
+    torch.testing.assert_close(products.product(a, b, out=out), products.product(a, b))
+    assert [len(factors[1]) for factors in taken] == [1310] * 4 + [760, 6000]
+    products.product(a[:1], b), products.product(a.double(), b.double())
+    assert len(taken) == 6
+
+
 @pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_factors_may_lie_in_memory_as_they_like(dtype):
-    x = matrix(6, 300, torch.float32).to(dtype)
+@pytest.mark.parametrize("rows", [6, 90])
+def test_factors_may_lie_in_memory_as_they_like(dtype, rows):
+    x = matrix(rows, 300, torch.float32).to(dtype)
     layouts = {
         "itself": x,
         "transposed": x.mT.contiguous().mT,
-        "repeated rows": x[:1].expand(6, -1),
+        "repeated rows": x[:1].expand(rows, -1),
         "repeated columns": x[:, :1].expand(-1, 300),
         "every other column": x.repeat_interleave(2, dim=1)[:, ::2],
-        "one number": x[:1, :1].expand(6, 300),
+        "one number": x[:1, :1].expand(rows, 300),
+        "part of longer rows": torch.cat([x, x], dim=1)[:, :300],
+        "part of longer columns": torch.cat([x, x]).mT.contiguous().mT[:rows],
     }
     for name, b in layouts.items():
         for a in (x, b):

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from learnscope.threads import libraries
 
-# Of fewer multiplications, or fewer for each value of the result, oneDNN's overhead would be a good part: of what torch
-# does on several threads, or of what NumPy does on one; and of narrower squares, what it computes twice.
-LARGE, LONG, LONG_ON_ONE_THREAD = 2**22, 256, 64
+# Of fewer multiplications, what oneDNN does besides would be a good part, and of narrower squares what it does twice.
+LARGE, NARROW = 2**20, 256
+# Of fewer multiplications on one thread, torch has less to do besides than NumPy.
+SMALL = 2**18
 # Kernels of OpenBLAS with vectors of 64 bytes.
 WIDE = {"SkylakeX", "Cooperlake", "SapphireRapids"}
-# Values of a result that oneDNN gives at a time, as it takes the memory of them twice.
+# Values of a result that oneDNN gives at a time where they have to be copied: these stay in the cache.
 PIECE = 2**18
 # Columns of a square at a time: nothing is computed below its diagonal, but for squares of that size.
 COLUMNS = 168
@@ -32,8 +32,8 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
 
     Rounding is at most (d + 1) u (Σ |aₗ bₗ| + |c|), in whatever order terms are added: no TF32, bfloat16 or autocast.
     On one thread of a CPU they come from NumPy's library, as torch's is half as fast on some processors, and computes
-    a aᵀ twice; on more, where the threads of both would get into each other's way, large products in float32 come from
-    oneDNN, and also on one where NumPy's library knows but half of the processor's vectors.
+    a aᵀ twice; on more, where the threads of both would get into each other's way, all but small products in float32
+    come from oneDNN, and also on one where NumPy's library knows but half of the processor's vectors.
 
     Args:
         a: [m, d].
@@ -48,7 +48,7 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
         tensor([[11., 18.]])
     """
     onednn = _suits_onednn(a, b)
-    if _on_one_thread(a) and not onednn:
+    if _on_one_thread(a) and not onednn and a.numel() * len(b) >= SMALL:
         out = a.new_empty(len(a), len(b)) if out is None else out
         # Kernels may multiply what lies beside the numbers, and warn of it.
         with np.errstate(all="ignore"):
@@ -57,14 +57,19 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
     with _all_digits(a.device.type):
         if not onednn:
             return torch.mm(a, b.mT, out=out) if plus is None else torch.addmm(plus, a, b.mT, out=out)
-        left, columns = a.to_mkldnn(), max(1, PIECE // len(a))
-        if out is None and columns >= len(b):
-            return linear(left, b, plus).to_dense()
-        out = a.new_empty(len(a), len(b)) if out is None else out
-        plus = a.new_zeros(len(b)) if plus is None else plus
-        for right, more, place in zip(b.split(columns), plus.split(columns), out.split(columns, dim=1), strict=True):
-            place.copy_(linear(left, right, more).to_dense())
+        if out is None:
+            return _by_onednn(a, b, plus)
+        columns = max(1, PIECE // len(a))
+        for start in range(0, len(b), columns):
+            part = slice(start, start + columns)
+            out[:, part] = _by_onednn(a, b[part], None if plus is None else plus[part])
     return out
+
+
+def _by_onednn(a: Tensor, b: Tensor, plus: Tensor | None) -> Tensor:
+    """Return a bᵀ + c by what compiled models call; ``linear`` takes tensors of oneDNN's own, which are copies."""
+    b = b if b.is_contiguous() or b.mT.is_contiguous() else b.contiguous()  # else it takes a thousand times as long
+    return torch.ops.mkldnn._linear_pointwise.default(a, b, plus, "none", [], "")
 
 
 def add_square(sums: Tensor, x: Tensor, memory: Tensor) -> None:
@@ -85,7 +90,7 @@ def add_square(sums: Tensor, x: Tensor, memory: Tensor) -> None:
         tensor([[ 5.,  7.],
                 [ 0., 10.]])
     """
-    if _on_one_thread(x) and not (x.shape[1] > LONG and _suits_onednn(x.mT[:COLUMNS], x.mT)):
+    if _on_one_thread(x) and not (x.shape[1] > NARROW and _suits_onednn(x.mT[:COLUMNS], x.mT)):
         rows = _in_order(x)
         # NumPy sees that both are one matrix, and computes half of the square; SciPy's would keep Python's lock.
         with np.errstate(all="ignore"):
@@ -124,11 +129,16 @@ def _in_order(x: Tensor) -> np.ndarray:
 
 def _suits_onednn(a: Tensor, b: Tensor) -> bool:
     """Return whether oneDNN is there, can multiply these, and is worth it."""
-    if a.dtype != torch.float32 or a.device.type != "cpu" or a.numel() * len(b) < LARGE:
+    if a.dtype != torch.float32 or a.device.type != "cpu":
         return False
-    alone = torch.get_num_threads() == 1
-    long = a.shape[1] >= (LONG_ON_ONE_THREAD if alone else LONG)
-    return long and torch.backends.mkldnn.is_available() and (not alone or _onednn_is_wider())
+    large = a.numel() * len(b) >= LARGE
+    return large and _onednn_is_there() and (torch.get_num_threads() > 1 or _onednn_is_wider())
+
+
+@cache
+def _onednn_is_there() -> bool:
+    """Return whether torch was built with oneDNN, and has the operator."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 @cache
@@ -140,13 +150,15 @@ def _onednn_is_wider() -> bool:
     return bool(kernels) and WIDE.isdisjoint(kernels)
 
 
-@contextmanager
-def _all_digits(device: str) -> Iterator[None]:
-    """Multiply in the precision of the factors, and leave what the caller permits as it was."""
+def _all_digits(device: str) -> AbstractContextManager[None]:
+    """Return a context in which products have the precision of their factors, whatever the caller permits."""
     permitted, autocast = _permitted(device), torch.is_autocast_enabled(device)
-    if not autocast and permitted in ("none", "ieee", "highest"):
-        yield
-        return
+    usual = not autocast and permitted in ("none", "ieee", "highest")
+    return nullcontext() if usual else _restricted(device, permitted, autocast=autocast)
+
+
+@contextmanager
+def _restricted(device: str, permitted: str, *, autocast: bool) -> Iterator[None]:
     try:
         torch.set_autocast_enabled(device, False)
         _permit(device, "ieee")

@@ -37,10 +37,11 @@ class Record:
             or not np.array_equal(self.store.steps(), known["step"].values)
             or attributes.get("amended_at") != known.attrs.get("amended_at")
         ):
-            self._data = with_derived(self.store.read().assign_attrs(attributes))
+            known = with_derived(self.store.read().assign_attrs(attributes))
         elif known.attrs != attributes:  # a failure, which adds no step
-            self._data = known.assign_attrs(attributes)
-        return self._data
+            known = known.assign_attrs(attributes)
+        self._data = known
+        return known
 
     def findings(self) -> list[Finding]:
         """Return sentences derived from the record by documented rules, with their evidence."""

@@ -1,5 +1,7 @@
 """Linear layers by the quickest library: values and gradients of inputs as torch has them."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -18,11 +20,12 @@ def products(monkeypatch):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("n", [1, 7])
-def test_outputs_and_gradients_of_inputs_are_those_of_torch(bias, n, products):
+@pytest.mark.parametrize("context", [alone, nullcontext], ids=["one thread", "all threads"])
+def test_outputs_and_gradients_of_inputs_are_those_of_torch(bias, n, context, products):
     layer, x = nn.Linear(300, 40, bias=bias).double(), torch.randn(n, 300, dtype=torch.float64, requires_grad=True)
     truth = layer(x)
     weights = torch.randn_like(truth)
-    with alone(), quick_linear_layers([layer]):
+    with context(), quick_linear_layers([layer]):
         ours = layer(x)
     assert len(products) == 1
     torch.testing.assert_close(ours, truth)
@@ -47,14 +50,6 @@ def test_weights_that_hang_on_something_are_left_to_torch(products):
         layer(torch.ones(2, 4)).sum().backward()
     assert not products
     assert torch.equal(made.grad, torch.full((12,), 2.0))
-
-
-@pytest.mark.usefixtures("_three_threads")
-def test_on_several_threads_all_is_left_to_torch(products):
-    layer = nn.Linear(4, 3)
-    with quick_linear_layers([layer]):
-        layer(torch.ones(2, 4))
-    assert not products
 
 
 def test_wrong_inputs_are_refused_as_by_torch():

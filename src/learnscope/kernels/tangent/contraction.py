@@ -22,6 +22,7 @@ STRIPS = 8  # in which the upper triangle is computed, with 1/16 to spare
 LEAST_ROWS = 128  # of a strip, for products of matrices to be quick
 BATCHED = 3  # time of a multiplication in a batch of small matrices, in those of large ones
 PASS = 8  # time of reading and writing a number, in multiplications
+SPARED = 8  # part of the scratch for products, while Jacobians take the rest
 CACHED = 2**22  # numbers of a temporary that is passed over several times
 
 
@@ -42,7 +43,7 @@ def add_kernel(
     if isinstance(first, Tensor) or isinstance(second, Tensor):
         assert isinstance(first, Tensor)
         assert isinstance(second, Tensor)
-        _add_product(target, _rows(first, trace=trace), _rows(second, trace=trace), triangular)
+        _add_product(target, _rows(first, trace=trace), _rows(second, trace=trace), scratch, triangular=triangular)
     elif way == "jacobian":
         _add_formed(target, first, second, scratch, trace=trace, triangular=triangular)
     elif first.sizes[2] == second.sizes[2] == 1:
@@ -122,12 +123,14 @@ def _rows(jacobian: Tensor, *, trace: bool) -> Tensor:
     return jacobian.flatten(1) if trace else jacobian.flatten(0, 1)
 
 
-def _add_product(target: Tensor, left: Tensor, right: Tensor, triangular: bool) -> None:
-    if not triangular:
-        target.addmm_(left, right.mT)
-        return
-    for start, stop in strips(len(left), LEAST_ROWS):
-        target[start:stop, start:].addmm_(left[start:stop], right[start:].mT)
+def _add_product(target: Tensor, left: Tensor, right: Tensor, scratch: int, *, triangular: bool) -> None:
+    """Add left rightᵀ, some rows at a time: by the quickest library, which cannot add to what is there."""
+    step = max(1, min(scratch, CACHED) // len(right))
+    if triangular:
+        step = min(step, max(LEAST_ROWS, -(-len(left) // STRIPS)))
+    for start in range(0, len(left), step):
+        begin, stop = start if triangular else 0, start + step
+        target[start:stop, begin:] += product(left[start:stop], right[begin:])
 
 
 def _add_formed(
@@ -135,6 +138,8 @@ def _add_formed(
 ) -> None:
     """Form the Jacobians of a few weights at a time, and multiply them."""
     (units, _), g = first.units, first.sizes[1]
+    spare = scratch // SPARED
+    scratch -= spare
     n = len(first.inputs) + (0 if triangular else len(second.inputs))
     copied, unit = (n * each for each in _forming(first))
     groups, some = max(1, scratch // (copied + units * unit)), min(units, max(1, (scratch - copied) // unit))
@@ -143,7 +148,7 @@ def _add_formed(
             part = slice(i, i + groups), slice(j, j + some)
             left = _rows(formed(first, *part), trace=trace)
             right = left if triangular else _rows(formed(second, *part), trace=trace)
-            _add_product(target, left, right, triangular)
+            _add_product(target, left, right, spare, triangular=triangular)
             del left, right
 
 
@@ -169,7 +174,7 @@ def _add_layerwise(
             begin, stop = start if triangular else 0, min(n, start + step)
             inputs = _met(first.of(slice(start, stop)), second.of(slice(begin, None)), g)
             part = target[start * r : stop * r, begin * r :].unflatten(0, (stop - start, r))
-            gradients = _product(left[start * r : stop * r], right[begin * r :])
+            gradients = product(left[start * r : stop * r], right[begin * r :])
             part.addcmul_(
                 gradients.view_as(part), inputs.repeat_interleave(r, 1)[:, None] if r > 1 else inputs[:, None]
             )
@@ -203,7 +208,7 @@ def _meeting(factors: Factors, *, trace: bool) -> tuple[int, int]:
 def _summed(first: Factors, second: Factors, g: int) -> Tensor:
     """Return Σ_ts (X_t · X'_s)(Σ_k G_kt · G'_ks) of one group, [n, m]."""
     left, right = (each.gradients[:, :, g].transpose(1, 2).flatten(2).flatten(0, 1) for each in (first, second))
-    met = _met(first, second, g).mul_(_product(left, right))
+    met = _met(first, second, g).mul_(product(left, right))
     return met.reshape(len(first.inputs), -1, len(second.inputs), second.sizes[2]).sum((1, 3))
 
 
@@ -223,11 +228,6 @@ def _met(first: Factors, second: Factors, g: int) -> Tensor:
     """Return the products X_t · X'_s of one group, [n t, m s]."""
     if not first.vocabulary:
         left, right = (each.dense_inputs(slice(g, g + 1)).flatten(0, 2) for each in (first, second))
-        return _product(left, right)
+        return product(left, right)
     left, right = (each.inputs[:, g].flatten(0, 1) for each in (first, second))
     return ((left == right.mT) & (left >= 0)).to(first.gradients.dtype)
-
-
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """Return left rightᵀ; on several threads as torch does, which is a little quicker for such sizes."""
-    return product(left, right) if torch.get_num_threads() == 1 else left @ right.mT

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from learnscope.errors import InputError
 from learnscope.kernels.tangent.contraction import add_kernel, add_transposed, examples_of
-from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, Sizes
+from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, Sizes, Turn
 from learnscope.kernels.tangent.precision import inputs_in, model_in, undisturbed, warn_if_not_finite, working_dtype
 from learnscope.kernels.tangent.remembered import remembered_plan
 from learnscope.kernels.tangent.selection import Outputs, Selected, refuse_coupled, warn_of_left_out
@@ -124,6 +124,7 @@ class TangentKernel:
             plan = remembered_plan(model_in(model, self._dtype), x, outputs, parameters, method)
         warn_of_left_out(plan.parameters)
         self._plan = replace(plan, model=model)
+        self._turns: dict[tuple[int, int, int, bool], list[Turn]] = {}
 
     def __call__(
         self, x1: Tensor, x2: Tensor | None = None, *, budget: int | None = None
@@ -135,15 +136,25 @@ class TangentKernel:
         x1, x2 = inputs_in(x1, self._dtype), None if x2 is None else inputs_in(x2, self._dtype)
         with undisturbed(x1):
             plan = replace(self._plan, model=model_in(self._model, self._dtype))
-            kernel = _computed(plan, x1, x2, self._by_layer, DEFAULT_BUDGET if budget is None else budget)
+            turns = self._turns_for(plan, len(x1), x2, DEFAULT_BUDGET if budget is None else budget)
+            kernel = _computed(plan, turns, x1, x2, self._by_layer)
         warn_if_not_finite(kernel, self._model)
         return kernel
 
+    def _turns_for(self, plan: Plan, n: int, x2: Tensor | None, budget: int) -> list[Turn]:
+        """Return the plan's turns, which are found out once for each size."""
+        sizes = (n, n if x2 is None else len(x2), budget, x2 is None)
+        if sizes not in self._turns:
+            self._turns[sizes] = plan.turns(*sizes[:3], symmetric=sizes[3])
+        return self._turns[sizes]
 
-def _computed(plan: Plan, x1: Tensor, x2: Tensor | None, by_layer: bool, budget: int) -> Tensor | dict[str, Tensor]:
+
+def _computed(
+    plan: Plan, turns: list[Turn], x1: Tensor, x2: Tensor | None, by_layer: bool
+) -> Tensor | dict[str, Tensor]:
     """Add the kernel up block by block: each block of rows is kept while columns pass by."""
     kernel = _Kernel(plan, len(x1), len(x1 if x2 is None else x2), by_layer)
-    for turn in plan.turns(*kernel.counts, budget, symmetric=x2 is None):
+    for turn in turns:
         some = plan.only(turn.parts)
         for i in range(0, len(x1), turn.sizes.rows):
             _add_rows(kernel, some, turn.sizes, x1, x2, i)

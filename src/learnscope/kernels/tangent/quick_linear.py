@@ -17,7 +17,7 @@ from learnscope.matrix_products import product
 def quick_linear_layers(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Let linear layers among the modules multiply by :func:`learnscope.matrix_products.product` until the end.
 
-    That is done to matrices, on one thread of a CPU; all else is left to torch. Results differ by rounding only.
+    That is done to matrices on a CPU; all else is left to torch. Results differ by rounding only.
     Gradients flow to the inputs of such a layer, and not to its weights and bias: enough for whoever asks for gradients
     by what modules return. Backward passes that compute activations again belong in here as well.
 
@@ -39,7 +39,7 @@ def quick_linear_layers(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def _forward(layer: nn.Linear, input: Tensor) -> Tensor:
-    quick = type(input) is Tensor and input.ndim == 2 and input.device.type == "cpu" and torch.get_num_threads() == 1
+    quick = type(input) is Tensor and input.ndim == 2 and input.device.type == "cpu"
     own = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
     if quick and all(each.is_leaf and each.dtype == input.dtype for each in own):
         return _Linear.apply(input, *own)
