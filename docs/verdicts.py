@@ -66,8 +66,8 @@ def _of_more_seeds(names: list[str], seeds: int) -> dict[str, str]:
     command = f"learnscope verify {' '.join(names)} --seeds {seeds} --json | python docs/verdicts.py --seeds {seeds}"
     return {
         "title": f" with {seeds} seeds",
-        "which": f"Experiments with claims that are inconclusive with their own number of seeds, with {seeds}, which "
-        "those are among",
+        "which": "Experiments with claims that their own number of seeds leaves inconclusive, at quick scale with more "
+        "seeds, among which those are, so that the two pages are not independent",
         "them": "them",
         "command": command,
     }
