@@ -31,9 +31,9 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
     """Return a bᵀ + c of [m, d] and [n, d], float32 or float64: [m, n], every sum with the error of its dtype.
 
     Rounding is at most (d + 1) u (Σ |aₗ bₗ| + |c|), in whatever order terms are added: no TF32, bfloat16 or autocast.
-    On one thread of a CPU they come from NumPy's library, as torch's is half as fast on some processors, and computes
-    a aᵀ twice; on more, where the threads of both would get into each other's way, all but small products in float32
-    come from oneDNN, and also on one where NumPy's library knows but half of the processor's vectors.
+    On one thread of a CPU all but small ones come from NumPy's library, as torch's is half as fast on some processors,
+    and computes a aᵀ twice; on more, where the threads of both would get into each other's way, those in float32 come
+    from oneDNN, and also on one where NumPy's library knows but half of the processor's vectors.
 
     Args:
         a: [m, d].

@@ -54,6 +54,48 @@ def test_an_observable_that_comes_late_or_stays_away_is_missing_there(empty):
     assert np.isnan(empty.read()["total"].values).tolist() == [True, False, True]
 
 
+def test_the_last_measurement_can_be_added_to(empty):
+    empty.append(0, measurement(1))
+    empty.append(4, {"one": measurement(2)["one"][["size"]]})
+    late = xr.Dataset({"late": ("layer", np.array([5.0, 6.0]))}, coords={"layer": ["a", "b"]})
+    empty.amend(4, {"one": measurement(3)["one"][["total"]], "late": late})
+    data = empty.read()
+    assert data["total"].values.tolist() == [1.0, 3.0]
+    assert data["size"][1].values.tolist() == [2.0, 2.0]
+    assert np.isnan(data["weight"][1]).all()
+    assert data["late"][1].values.tolist() == [5.0, 6.0]
+    assert np.isnan(data["late"][0]).all()
+    empty.append(5, measurement(7))
+    assert empty.read()["total"].values.tolist() == [1.0, 3.0, 7.0]
+
+
+def test_another_measurement_than_the_last_cannot_be_added_to(empty):
+    with pytest.raises(StoreError, match="step 0 is not the last on record"):
+        empty.amend(0, measurement(1))
+    empty.append(0, measurement(1))
+    empty.append(1, measurement(2))
+    with pytest.raises(StoreError, match="step 0 is not the last on record"):
+        empty.amend(0, measurement(1))
+
+
+def test_an_addition_that_breaks_off_leaves_what_was_measured(empty, monkeypatch):
+    empty.append(0, measurement(1))
+    write, calls = tables.Table.amend, []
+
+    def breaking(table, *arguments):
+        calls.append(table)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        write(table, *arguments)
+
+    monkeypatch.setattr(tables.Table, "amend", breaking)
+    with pytest.raises(StoreError, match="free some space"):
+        empty.amend(0, measurement(2))
+    data = empty.read()
+    assert {float(data["total"][0]), float(data["size"][0, 0])} == {1.0, 2.0}
+    assert float(data["weight"][0, 0]) == 2 * float(data["size"][0, 0])
+
+
 def test_more_measurements_than_the_first_capacity(empty):
     for step in range(store.CAPACITY + 3):
         empty.append(step, measurement(step))
