@@ -170,19 +170,21 @@ def _restricted(device: str, permitted: str, *, autocast: bool) -> Iterator[None
 
 def _permitted(device: str) -> str:
     """Return how products in float32 may be rounded on a device."""
-    if hasattr(torch.backends.mkldnn, "matmul"):
-        return _rules(device).fp32_precision
-    return torch.get_float32_matmul_precision()
+    rules = _rules(device)
+    return torch.get_float32_matmul_precision() if rules is None else rules.fp32_precision
 
 
 def _permit(device: str, precision: str) -> None:
     """Set how products in float32 may be rounded on a device."""
-    if hasattr(torch.backends.mkldnn, "matmul"):
-        _rules(device).fp32_precision = precision
-    else:  # PyTorch before 2.9
+    rules = _rules(device)
+    if rules is None:
         torch.set_float32_matmul_precision("highest" if precision == "ieee" else precision)
+    else:
+        rules.fp32_precision = precision
 
 
+@cache
 def _rules(device: str) -> Any:
+    """Return what holds the precision of products on a device; None before PyTorch 2.9."""
     backend: Any = torch.backends.cuda if device == "cuda" else torch.backends.mkldnn
-    return backend.matmul
+    return backend.matmul if hasattr(torch.backends.mkldnn, "matmul") else None

@@ -78,7 +78,7 @@ def add_transposed(matrix: Tensor) -> None:
     """Copy what is above the diagonal of a square matrix to below it, in place."""
     for start, stop in strips(len(matrix), LEAST_ROWS):
         corner = matrix[start:stop, start:stop]
-        corner.copy_(corner.triu() + corner.triu(1).mT)
+        corner.triu_().add_(corner.triu(1).mT)
         matrix[stop:, start:stop] = matrix[start:stop, stop:].mT
 
 
@@ -226,6 +226,8 @@ def _paired(first: Factors, second: Factors, g: int) -> Tensor:
 
 def _met(first: Factors, second: Factors, g: int) -> Tensor:
     """Return the products X_t · X'_s of one group, [n t, m s]."""
+    if first.bias:
+        return product(first.inputs[:, g].flatten(0, 1), second.inputs[:, g].flatten(0, 1)).add_(1)
     if not first.vocabulary:
         left, right = (each.dense_inputs(slice(g, g + 1)).flatten(0, 2) for each in (first, second))
         return product(left, right)

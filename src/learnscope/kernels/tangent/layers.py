@@ -21,13 +21,15 @@ class Factors(NamedTuple):
     """Inputs [n, groups, positions, a] and output gradients [n, k, groups, positions, b] of one module.
 
     With a vocabulary, inputs are tokens [n, 1, positions, 1] that stand for rows of the identity of that size; those
-    below zero stand for nothing. With a window, they are the inputs of a convolution, [n, channels, ...].
+    below zero stand for nothing. With a window, they are the inputs of a convolution, [n, channels, ...]. A ``bias`` is
+    one further input, which is always one and not among them.
     """
 
     inputs: Tensor
     gradients: Tensor
     vocabulary: int = 0
     window: Window | None = None
+    bias: bool = False
 
     @property
     def sizes(self) -> tuple[int, int, int, int, int]:
@@ -35,7 +37,7 @@ class Factors(NamedTuple):
         k, g, t, b = self.gradients.shape[1:]
         if self.window is not None:
             return k, g, t, self.window.channels * self.window.taps + self.window.bias, b
-        return k, g, t, self.vocabulary or self.inputs.shape[-1], b
+        return k, g, t, self.vocabulary or self.inputs.shape[-1] + self.bias, b
 
     @property
     def units(self) -> tuple[int, int]:
@@ -53,7 +55,8 @@ class Factors(NamedTuple):
         if self.window is not None:
             return self.window.seen(self.inputs, self.gradients.shape[3], groups, units)
         if not self.vocabulary:
-            return self.inputs[:, groups, :, units]
+            inputs = self.inputs[:, groups]
+            return (_with_one(inputs) if self.bias else inputs)[..., units]
         tokens = torch.arange(self.vocabulary, device=self.inputs.device)[units]
         return (self.inputs == tokens).to(self.gradients.dtype)
 
@@ -82,8 +85,10 @@ def is_known(module: nn.Module) -> bool:
 
 def _linear(module: nn.Linear, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
     n, k = gradients.shape[:2]
-    inputs = x.reshape(n, 1, -1, x.shape[-1])
-    return Factors(_with_bias(inputs, names), gradients.reshape(n, k, 1, -1, gradients.shape[-1]))
+    inputs, shaped = x.reshape(n, 1, -1, x.shape[-1]), gradients.reshape(n, k, 1, -1, gradients.shape[-1])
+    if len(names) == 2 and inputs.shape[2] == 1:
+        return Factors(inputs, shaped, bias=True)
+    return Factors(_with_bias(inputs, names), shaped)
 
 
 def _convolution(module: Convolution, names: frozenset[str], x: Tensor, gradients: Tensor) -> Factors:
@@ -137,10 +142,14 @@ def _channels_last(values: Tensor, dim: int) -> Tensor:
 
 def _with_bias(inputs: Tensor, names: frozenset[str]) -> Tensor:
     """Return the inputs of the weights, if these are in the kernel, and a one for the bias, if it is."""
-    parts = [inputs] if "weight" in names else []
-    if "bias" in names:
-        parts.append(torch.ones_like(inputs[..., :1]))
-    return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+    if "weight" not in names:
+        return torch.ones_like(inputs[..., :1])
+    return _with_one(inputs) if "bias" in names else inputs
+
+
+def _with_one(inputs: Tensor) -> Tensor:
+    """Return inputs and a further one that is always one."""
+    return torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1)
 
 
 BUILDERS: dict[type[nn.Module], Build] = {
