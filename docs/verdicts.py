@@ -42,7 +42,7 @@ def main() -> None:
     counts = ", ".join(f"{sum(claim['verdict'] == kind for claim in claims)} {kind}" for kind in kinds)
     words, page = QUICK, "verdicts.md"
     if options.scale == "paper":
-        words, page = _of_paper(list(found), options.device), "verdicts-paper.md"
+        words, page = _of_paper(list(found), options.device, options.seeds), "verdicts-paper.md"
     elif options.seeds:
         words, page = _of_more_seeds(list(found), options.seeds), f"verdicts-{options.seeds}-seeds.md"
     head = HEAD.format(version=version("learnscope"), counts=f"**{len(claims)} claims: {counts}.**", **words)
@@ -50,14 +50,15 @@ def main() -> None:
     Path(__file__).with_name(page).write_text("\n".join(sections), encoding="utf-8")
 
 
-def _of_paper(names: list[str], device: str) -> dict[str, str]:
+def _of_paper(names: list[str], device: str, seeds: int | None) -> dict[str, str]:
     """Return what the head of the page says of the paper scale."""
-    command = f"learnscope verify {' '.join(names)} --scale paper --json | python docs/verdicts.py --scale paper"
+    more = f" --seeds {seeds}" if seeds else ""
+    command = f"learnscope verify {' '.join(names)} --scale paper{more} --json | python docs/verdicts.py --scale paper"
     return {
         "title": " at the scale of the papers",
-        "which": f"Claims at the sizes of the original works, on {device}",
+        "which": f"Claims at the sizes of the original works, on {device}{f', with {seeds} seeds' if seeds else ''}",
         "them": "them",
-        "command": f'{command} --device "{device}"',
+        "command": f'{command}{more} --device "{device}"',
     }
 
 
