@@ -80,6 +80,24 @@ def test_it_is_not_looked_at_again_with_other_weights_or_after_an_exception(smal
     assert dimension_known(learnscope.open(tmp_path)) == [0, 1, 2]
 
 
+def test_a_network_that_diverged_is_looked_at_in_vain_so_that_no_earlier_look_passes_for_the_last(
+    small_model, blobs, train
+):
+    with Scope(small_model, blobs, at=schedules.every(1)) as scope:
+        train(small_model, *blobs, 1, scope)
+        with torch.no_grad():
+            small_model[0].weight.fill_(torch.nan)
+        scope.step()
+    assert scope.data["distinct_examples"][-1].values.tolist() == [0.0, 0.0, 0.0]
+    assert dimension_known(scope) == [0, 1]
+
+
+def test_nothing_is_added_where_nothing_was_left_out(small_model, blobs, train):
+    with Scope(small_model, blobs, observables=[IntrinsicDimension()], at=schedules.every(1)) as scope:
+        train(small_model, *blobs, 2, scope)
+    assert "amended_at" not in scope.data.attrs
+
+
 def test_an_observable_that_is_asked_for_is_measured_every_time(small_model, blobs, train):
     with Scope(small_model, blobs, observables=[IntrinsicDimension()], at=schedules.every(1)) as scope:
         train(small_model, *blobs, 3, scope)

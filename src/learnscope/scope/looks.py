@@ -1,4 +1,4 @@
-"""Close looks: the measurements at which what costs most is measured too, fewer than one in two of the default."""
+"""Close looks: the measurements at which what costs most is measured too, about every other one by default."""
 
 from __future__ import annotations
 

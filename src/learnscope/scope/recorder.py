@@ -76,11 +76,14 @@ class Recorder:
 
     def complete(self) -> None:
         """Look closely at the state that was measured last, if that was no close look and the weights are the same."""
-        parameters = self._parameters()
-        if self._glanced is None or weights_fingerprint(parameters) != self._glanced[1]:
-            return
-        step, self._glanced = self._glanced[0], None
         left = [o for o in self.observables if isinstance(o, Occasional) or "kernel" in o.needs]
+        if self._glanced is None or not left:
+            return
+        (step, fingerprint), parameters = self._glanced, self._parameters()
+        now = weights_fingerprint(parameters)
+        if now != fingerprint and not (math.isnan(now) and math.isnan(fingerprint)):
+            return
+        self._glanced = None
         measured = self._measured_all(step, parameters, None, left, closely=True)
         with self._surviving("store", step), self._timed("store"):
             self.store.amend(step, measured)
