@@ -5,7 +5,8 @@ from pydantic import ValidationError
 from learnscope import laboratory
 from learnscope.distributions.interfaces import stripe
 from learnscope.dynamics.shallow import Stop
-from learnscope.experiments.stripe import EXPERIMENT, TIMES, compression, trained
+from learnscope.experiments.shared.hinge_flow import follow
+from learnscope.experiments.stripe import EXPERIMENT, TIMES, compression
 from learnscope.networks.one_hidden_layer import one_hidden_layer
 
 SMALL = EXPERIMENT.settings(n_train=(32, 256, 1024, 4096), repetitions=4, width=40, longest=32, width_to_the_end=40)
@@ -31,7 +32,7 @@ def test_compression_is_one_at_the_start_whatever_the_direction(generator):
 def test_the_first_margin_is_where_euler_steps_of_fixed_length_find_it(generator):
     x, y = stripe(100, 3, generator)
     network = one_hidden_layer(20, 3, generator, activation="normalised_relu")
-    (run,) = trained([network], x, y, alpha=1e-6, stop=Stop(fraction=0.0))
+    (run,) = follow([network], x, y, alpha=1e-6, proximal=False, stop=Stop(fraction=0.0))
     weights, biases, outputs = (each.clone() for each in (network.weights, network.biases, network.outputs))
     while True:
         u = x @ weights.T / 3**0.5 + biases

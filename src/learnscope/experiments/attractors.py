@@ -24,8 +24,10 @@ from torch import Tensor
 
 from learnscope import laboratory
 from learnscope.distributions.interfaces import Sample, sphere
-from learnscope.dynamics.shallow import Run, Stop, flow
+from learnscope.dynamics.shallow import Run, Stop
+from learnscope.dynamics.step_control import Limits
 from learnscope.experiments.figures.attractors import counts_figure, neurons_figure
+from learnscope.experiments.shared.hinge_flow import PROXIMAL, fitted_share, follow
 from learnscope.laboratory import Claim, Criterion, Experiment, Grid, Point, at_least, at_most
 from learnscope.laboratory.claims import Measure
 from learnscope.networks.one_hidden_layer import OneHiddenLayer, one_hidden_layer
@@ -58,6 +60,7 @@ class Settings(laboratory.Settings):
     lazy_alpha: float = Field(1e4, gt=0, description="the same in the lazy regime")
     max_output_change: float = Field(0.5, gt=0, description="most that a step of the flow changes F by")
     max_steps: int = Field(50_000, ge=1, description="most steps of the flow")
+    proximal: bool = Field(False, description=PROXIMAL)
 
     @field_validator("drawn")
     @classmethod
@@ -99,15 +102,15 @@ def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
 
 def _trained(starts: list[OneHiddenLayer], sample: Sample, alpha: float, point: Point) -> list[Run]:
     count = len(starts)
-    return flow(
+    return follow(
         starts,
         [sample.x] * count,
         [sample.y] * count,
         alpha=alpha,
         stop=Stop(max_steps=point.max_steps),
         snapshots_per_decade=8,
-        max_output_change=point.max_output_change,
-        max_gradient_change=1.0,
+        proximal=point.proximal,
+        limits=Limits(point.max_output_change, 1.0),
     )
 
 
@@ -117,7 +120,7 @@ def neurons_of(network: OneHiddenLayer) -> Neurons:
 
 
 def _fitted(run: Run, sample: Sample) -> float:
-    return float((run.outputs * sample.y > 1).double().mean())
+    return fitted_share(run, sample.y)
 
 
 def _counts(run: Run, x: Tensor) -> tuple[int, int]:
@@ -299,7 +302,7 @@ EXPERIMENT = Experiment(
         "n_train": (8, 16, 32, 64, 128, 256, 512, 1000),
         "widths": (50, 200, 800, 3200, 10_000, 100_000),
         "drawn": 10_000,
-        "max_steps": 10_000_000,
+        "proximal": True,
     },
     simulate=simulate,
     claims=(PATTERNS, MERGE, COUNT),

@@ -25,8 +25,10 @@ from learnscope import laboratory
 from learnscope.distributions.even_or_odd import even_or_odd
 from learnscope.distributions.images import load_images
 from learnscope.distributions.interfaces import Sample
-from learnscope.dynamics.shallow import Stop, flow
+from learnscope.dynamics.shallow import Stop
+from learnscope.dynamics.step_control import Limits
 from learnscope.experiments.figures.attractors import kinks_chart
+from learnscope.experiments.shared.hinge_flow import PROXIMAL, fitted_share, follow
 from learnscope.kernels.hard_margin import hard_margin
 from learnscope.kernels.one_hidden_layer import limit_kernels
 from learnscope.laboratory import Claim, Criterion, Experiment, Grid, Point, at_most
@@ -63,20 +65,21 @@ class Settings(laboratory.Settings):
     lazy_alpha: float = Field(1e4, gt=0, description="the same in the lazy regime")
     max_output_change: float = Field(0.5, gt=0, description="most that a step of the flow changes F by")
     max_steps: int = Field(200_000, ge=1, description="most steps of the flow")
+    proximal: bool = Field(False, description=PROXIMAL)
 
 
 def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
     """Train in both regimes on some of the digits, and count what activates neurons."""
     seen, unseen = components_of(point, generator)
     start = one_hidden_layer(point.width, point.components, generator, activation="normalised_relu", mirrored=False)
-    runs = flow(
+    runs = follow(
         [start] * 2,
         [seen.x] * 2,
         [seen.y] * 2,
         alpha=(point.alpha, point.lazy_alpha),
         stop=Stop(max_steps=point.max_steps),
-        max_output_change=point.max_output_change,
-        max_gradient_change=1.0,
+        proximal=point.proximal,
+        limits=Limits(point.max_output_change, 1.0),
     )
     counts = [[_sets(run.initial, seen), _sets(run.network, seen)] for run in runs]
     machine = hard_margin(lambda x1, x2: limit_kernels(x1, x2).total, seen.x, seen.y)
@@ -86,7 +89,7 @@ def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
         {
             "active_sets": (["regime", "moment"], np.array(counts, dtype=np.float64)),
             "test_error": ("learner", [*errors, machine.error(unseen.x, unseen.y)]),
-            "fitted": ("regime", [float((run.outputs * seen.y > 1).double().mean()) for run in runs]),
+            "fitted": ("regime", [fitted_share(run, seen.y) for run in runs]),
             "kink": (
                 ["regime", "moment", "neuron", "coordinate"],
                 torch.stack([torch.stack(pair) for pair in places]).float().numpy(),
@@ -206,7 +209,7 @@ EXPERIMENT = Experiment(
         "n_train": (300, 1000, 3000, 10_000),
         "n_test": 10_000,
         "width": 10_000,
-        "max_steps": 10_000_000,
+        "proximal": True,
     },
     simulate=simulate,
     claims=(CLAIM,),

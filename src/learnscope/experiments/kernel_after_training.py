@@ -31,9 +31,11 @@ from learnscope.distributions.even_or_odd import even_or_odd
 from learnscope.distributions.images import load_images
 from learnscope.distributions.interfaces import Sample, stripe
 from learnscope.dynamics.module_flow import ModuleRun
-from learnscope.dynamics.shallow import Run, Stop, flow
+from learnscope.dynamics.shallow import Run, Stop
+from learnscope.dynamics.step_control import Limits
 from learnscope.experiments.figures.kernel_after_training import alignment_figure, component_figure, error_figure
 from learnscope.experiments.shared.digit_networks import digit_network, learned_digits, module_kernel
+from learnscope.experiments.shared.hinge_flow import PROXIMAL, follow
 from learnscope.experiments.shared.kernel_knowledge import (
     COMPONENTS,
     Knowledge,
@@ -89,6 +91,7 @@ class Settings(laboratory.Settings):
     max_gradient_change: float = Field(0.1, gt=0, description="of the velocity in a step, squared and relative")
     fraction: float = Field(0.95, gt=0, le=1, description="a training ends with more than this share of the margins")
     max_steps: int = Field(100_000, ge=1, description="of a training")
+    proximal: bool = Field(False, description="on the stripe, " + PROXIMAL)
 
 
 class Problem(NamedTuple):
@@ -136,13 +139,13 @@ def _stripe(point: Point, generator: torch.Generator) -> Problem:
     alphas = {"feature": point.alpha, "lazy": point.lazy_alpha}
 
     def learn(sample: Sample, regime: Regime) -> Run:
-        (run,) = flow(
+        (run,) = follow(
             [start],
             *sample,
             alpha=alphas[regime],
+            proximal=point.proximal,
             stop=_stop(point),
-            max_output_change=point.max_output_change,
-            max_gradient_change=point.max_gradient_change,
+            limits=Limits(point.max_output_change, point.max_gradient_change),
         )
         return run
 
@@ -246,5 +249,6 @@ EXPERIMENT = Experiment(
         "max_gradient_change": 1e-3,
         "fraction": 1.0,
         "max_steps": 1_000_000,
+        "proximal": True,
     },
 )

@@ -26,7 +26,9 @@ from xarray.ufuncs import exp, log
 
 from learnscope import laboratory
 from learnscope.distributions.interfaces import Sample, sphere, stripe
-from learnscope.dynamics.shallow import Run, Stop, flow
+from learnscope.dynamics.shallow import Run, Stop
+from learnscope.dynamics.step_control import Limits
+from learnscope.experiments.shared.hinge_flow import PROXIMAL, fitted_share, follow
 from learnscope.kernels.hard_margin import hard_margin
 from learnscope.kernels.one_hidden_layer import limit_kernels
 from learnscope.laboratory import SEEDS, Claim, Criterion, Experiment, Grid, Point, at_least, at_most, median_over_seeds
@@ -49,6 +51,7 @@ class Settings(laboratory.Settings):
     n_test: int = Field(4000, ge=1, description="test points")
     max_output_change: float = Field(0.5, gt=0, description="most that a step of the flow changes F by")
     max_steps: int = Field(200_000, ge=1, description="most steps of the flow")
+    proximal: bool = Field(False, description=PROXIMAL)
 
 
 def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
@@ -60,18 +63,23 @@ def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
 
     def trained(frozen: Sequence[str]) -> list[Run]:
         x, y = [sample.x for sample in train], [sample.y for sample in train]
-        limits = {"max_output_change": point.max_output_change, "max_gradient_change": 1.0}
-        return flow(start, x, y, alpha=point.alpha, frozen=frozen, stop=Stop(max_steps=point.max_steps), **limits)
+        return follow(
+            start,
+            x,
+            y,
+            alpha=point.alpha,
+            frozen=frozen,
+            proximal=point.proximal,
+            stop=Stop(max_steps=point.max_steps),
+            limits=Limits(point.max_output_change, 1.0),
+        )
 
     free, fixed = trained(()), trained(("directions",))
     errors = [
         [_lazy_error(seen, unseen), *(_error(run, unseen) for run in runs)]
         for seen, unseen, *runs in zip(train, test, free, fixed, strict=True)
     ]
-    fitted = [
-        [float((run.outputs * seen.y > 1).double().mean()) for run in runs]
-        for seen, *runs in zip(train, free, fixed, strict=True)
-    ]
+    fitted = [[fitted_share(run, seen.y) for run in runs] for seen, *runs in zip(train, free, fixed, strict=True)]
     names = [*(f"sphere, d = {dim}" for dim in point.dims), STRIPE]
     errors = np.maximum(errors, 0.5 / point.n_test)  # half an error stands for none
     return xr.Dataset(
@@ -252,7 +260,7 @@ EXPERIMENT = Experiment(
         "width": 10_000,
         "alpha": 1e-6,
         "n_test": 50_000,
-        "max_steps": 10_000_000,
+        "proximal": True,
     },
     simulate=simulate,
     claims=(LAZY_WINS, FIXED_ANGLES),

@@ -18,8 +18,6 @@ neural networks; the animations of L. Petrini's slides (2020).
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import torch
 import xarray as xr
@@ -28,8 +26,9 @@ from torch import Tensor
 
 from learnscope import laboratory
 from learnscope.distributions.interfaces import stripe
-from learnscope.dynamics.shallow import Run, Stop, flow
+from learnscope.dynamics.shallow import Run, Stop
 from learnscope.experiments.figures.stripe import size_figure, weights_figure
+from learnscope.experiments.shared.hinge_flow import PROXIMAL, fitted_share, follow, precision
 from learnscope.laboratory import (
     Claim,
     Criterion,
@@ -46,7 +45,6 @@ from learnscope.laboratory.exponents import exponent, geometric_mean
 from learnscope.networks.one_hidden_layer import OneHiddenLayer, one_hidden_layer
 from learnscope.report.chart import Figure
 
-trained = partial(flow, max_output_change=0.5, max_gradient_change=1e-2)  # finer steps give the same to some percent
 LAZY = 1e4  # α at which weights do not move
 LARGE = 256  # examples from which on λ is large, and the exponent is judged
 PER_DECADE = 8  # moments of a training that are kept
@@ -67,6 +65,7 @@ class Settings(laboratory.Settings):
     width_to_the_end: int = Field(200, ge=2, multiple_of=2, description="neurons of these")
     longest: int = Field(256, ge=16, description="the most examples that are trained on to the end")
     max_steps: int = Field(30_000, ge=1, description="of a training")
+    proximal: bool = Field(False, description=PROXIMAL + "; to the end only")
 
     @field_validator("n_train")
     @classmethod
@@ -83,24 +82,27 @@ def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
         x, y = stripe(point.n_train, point.dim, generator)
         shuffled = y[torch.randperm(point.n_train, generator=generator)]
         network = one_hidden_layer(point.width, point.dim, generator, activation="normalised_relu")
-        runs = trained(
+        runs = follow(
             [network] * 3,
             x,
             [y, y, shuffled],
             alpha=[point.alpha, LAZY, point.alpha],
             stop=Stop(fraction=0.0, max_steps=point.max_steps),
+            proximal=False,
         )
         logarithms += torch.stack([compression(run.network).log() for run in runs])
     result = xr.Dataset({"first": ("regime", (logarithms / point.repetitions).exp())}, coords={"regime": list(REGIMES)})
     if point.n_train > point.longest:
         return result.assign(_nothing())
     x, y = stripe(point.n_train, point.dim, generator)
-    network = one_hidden_layer(point.width_to_the_end, point.dim, generator, activation="normalised_relu")
-    (run,) = trained(
+    dtype = precision(point.proximal)
+    network = one_hidden_layer(point.width_to_the_end, point.dim, generator, activation="normalised_relu", dtype=dtype)
+    (run,) = follow(
         [network],
-        x,
-        y,
+        x.to(dtype),
+        y.to(dtype),
         alpha=point.alpha_to_the_end,
+        proximal=point.proximal,
         stop=Stop(max_steps=point.max_steps),
         snapshots_per_decade=PER_DECADE,
     )
@@ -129,7 +131,7 @@ def _history(run: Run, y: Tensor) -> dict[str, xr.Variable]:
     found = _nothing()
     found["compression_at"][:] = np.where(done, np.nan, compression(run.snapshots)[kept].numpy())
     found["end"][...] = float(compression(run.network))
-    found["fitted"][...] = float((run.outputs * y > 1).double().mean())
+    found["fitted"][...] = fitted_share(run, y)
     found["weight"][:, : shown.shape[1]] = shown
     found["output"][: shown.shape[1]] = run.network.outputs[:NEURONS].float().numpy()
     return found
@@ -246,8 +248,9 @@ EXPERIMENT = Experiment(
         "alpha": 1e-6,
         "width_to_the_end": 10_000,
         "alpha_to_the_end": 1e-6,
-        "longest": 1000,
+        "longest": 10_000,
         "max_steps": 1_000_000,
+        "proximal": True,
     },
     parts=("stripe-learning-curve", "support-vector-scaling"),
 )

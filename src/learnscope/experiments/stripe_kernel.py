@@ -25,9 +25,10 @@ from torch import Tensor
 
 from learnscope import laboratory
 from learnscope.distributions.interfaces import stripe
-from learnscope.dynamics.shallow import Stop
+from learnscope.dynamics.shallow import Run, Stop
+from learnscope.experiments.shared.hinge_flow import PROXIMAL, follow
 from learnscope.experiments.shared.kernel_knowledge import COMPONENTS, alignment_claim, classifier_claim, knowledge
-from learnscope.experiments.stripe import compression, trained
+from learnscope.experiments.stripe import compression
 from learnscope.kernels.hard_margin import Kernel, hard_margin
 from learnscope.kernels.one_hidden_layer import limit_kernels, tangent_kernels
 from learnscope.laboratory import SEEDS, Claim, Criterion, Experiment, Grid, Point, at_least, medians
@@ -60,14 +61,20 @@ class Settings(laboratory.Settings):
     width: int = Field(400, ge=2, multiple_of=2, description="neurons h")
     alpha: float = Field(1e-4, gt=0, description="α in the regime of features")
     max_steps: int = Field(100_000, ge=1, description="of a training")
+    proximal: bool = Field(False, description=PROXIMAL)
 
 
 def simulate(point: Point, generator: torch.Generator) -> xr.Dataset:
     """Train in both regimes, and measure the kernels before and after and what they know."""
     (x, y), probe, test = (stripe(n, point.dim, generator) for n in (point.n_train, point.n_probe, point.n_test))
     start = one_hidden_layer(point.width, point.dim, generator, activation="normalised_relu")
-    feature, lazy = trained([start] * 2, x, y, alpha=[point.alpha, LAZY], stop=Stop(max_steps=point.max_steps))
-    (early,) = trained([start], x, y, alpha=point.alpha, stop=Stop(fraction=FITTED, max_steps=point.max_steps))
+
+    def trained(alpha: float, fraction: float) -> Run:
+        stop = Stop(fraction=fraction, max_steps=point.max_steps)
+        (run,) = follow([start], x, y, alpha=alpha, proximal=point.proximal, stop=stop)
+        return run
+
+    feature, lazy, early = trained(point.alpha, 1.0), trained(LAZY, 1.0), trained(point.alpha, FITTED)
     stretch = float(compression(early.network))
     kernels: dict[str, Kernel] = {
         "before": tangent_kernel_of(start),
@@ -266,6 +273,6 @@ EXPERIMENT = Experiment(
         "n_test": 20_000,
         "width": 10_000,
         "alpha": 1e-6,
-        "max_steps": 1_000_000,
+        "proximal": True,
     },
 )

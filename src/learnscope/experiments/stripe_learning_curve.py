@@ -30,7 +30,7 @@ from learnscope import laboratory
 from learnscope.distributions.interfaces import Sample, stripe
 from learnscope.dynamics.shallow import Stop
 from learnscope.experiments.figures.learning_curves import learning_figures
-from learnscope.experiments.stripe import trained
+from learnscope.experiments.shared.hinge_flow import PROXIMAL, fitted_share, follow, precision
 from learnscope.experiments.support_vector_scaling import JUDGED, beta
 from learnscope.kernels.hard_margin import hard_margin
 from learnscope.kernels.one_hidden_layer import limit_kernels
@@ -63,6 +63,7 @@ class Settings(laboratory.Settings):
     lazy_width: int = Field(1000, ge=2, multiple_of=2, description="neurons of lazy networks")
     longest_lazy: int = Field(256, ge=2, description="the most examples of lazy networks")
     max_steps: int = Field(100_000, ge=1, description="of a training")
+    proximal: bool = Field(False, description=PROXIMAL)
 
     @field_validator("dim")
     @classmethod
@@ -96,7 +97,7 @@ def compared(draw: Callable[..., Sample], point: Point, generator: torch.Generat
     ):
         errors[name] = unfitted[name] = np.nan
         if point.n_train <= longest:
-            errors[name], unfitted[name] = _trained_error(train, test, alpha, width, point.max_steps, generator)
+            errors[name], unfitted[name] = _trained_error(train, test, alpha, width, point, generator)
     attributes = {"missing": "more examples than networks are trained on"}
     return xr.Dataset(
         {
@@ -108,13 +109,15 @@ def compared(draw: Callable[..., Sample], point: Point, generator: torch.Generat
 
 
 def _trained_error(
-    train: Sample, test: Sample, alpha: float, width: int, max_steps: int, generator: torch.Generator
+    train: Sample, test: Sample, alpha: float, width: int, point: Point, generator: torch.Generator
 ) -> tuple[float, float]:
     """Return the test error of a network that was trained till all margins were reached, and the share that was not."""
-    network = one_hidden_layer(width, train.x.shape[1], generator, activation="normalised_relu")
-    (run,) = trained([network], *train, alpha=alpha, stop=Stop(max_steps=max_steps))
-    error = (run.predict(test.x) * test.y <= 0).double().mean()
-    return float(error), float((run.outputs * train.y <= 1).double().mean())
+    dtype = precision(point.proximal)
+    network = one_hidden_layer(width, train.x.shape[1], generator, activation="normalised_relu", dtype=dtype)
+    x, y, stop = train.x.to(dtype), train.y.to(dtype), Stop(max_steps=point.max_steps)
+    (run,) = follow([network], x, y, alpha=alpha, proximal=point.proximal, stop=stop)
+    error = (run.predict(test.x.to(dtype)) * test.y <= 0).double().mean()
+    return float(error), 1 - fitted_share(run, train.y)
 
 
 def _neighbours_error(train: Sample, test: Sample) -> float:
@@ -268,7 +271,7 @@ EXPERIMENT = Experiment(
         "longest": 10_000,
         "lazy_width": 10_000,
         "longest_lazy": 1000,
-        "max_steps": 1_000_000,
+        "proximal": True,
     },
     parts=("stripe", "support-vector-scaling"),
 )

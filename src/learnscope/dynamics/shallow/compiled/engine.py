@@ -34,7 +34,7 @@ def follow(problem: Problem, stop: Stop, limits: Limits, per_decade: int, halt: 
 
     A large network is spread over as many threads, which changes no bit of the result.
     """
-    arrays, rules = _arrays(problem), _rules(problem, stop, threads, limits=limits)
+    arrays, rules = arrays_of(problem), rules_of(problem, stop, threads, limits=limits)
     budget = max(1, PAIRS_BETWEEN_PAUSES // (rules.n * rules.width))
 
     def advance(clock: np.ndarray, counts: np.ndarray) -> int:
@@ -53,7 +53,7 @@ def descend(
     generator: torch.Generator | None = None,
 ) -> Run:
     """Return what :func:`learnscope.dynamics.shallow.loops.descend` returns for the reference, up to rounding."""
-    arrays, rules = _arrays(problem), _rules(problem, stop, threads, descent=descent)
+    arrays, rules = arrays_of(problem), rules_of(problem, stop, threads, descent=descent)
     if descent.batch_size is None:
         advance = _on_all(arrays, rules)
     else:
@@ -105,16 +105,16 @@ def _train(problem: Problem, arrays: Arrays, rules: Rules, per_decade: int, adva
     recorder = Recorder(network, per_decade)
     clock = np.array([0.0, 1.0, 0.0, recorder.due])
     counts = np.array([0, 0, 0, 0, -1, 0])
-    with _Team(arrays, rules):
+    with Team(arrays, rules):
         ENTRIES.begin(arrays, rules)
         while (reason := advance(clock, counts)) in (training.RECORD, training.PAUSED):
             if halt.is_set():
                 raise KeyboardInterrupt
             if clock[training.TIME_NOW] >= recorder.due:
-                recorder.keep(float(clock[training.TIME_NOW]), _network(arrays, rules, network))
+                recorder.keep(float(clock[training.TIME_NOW]), network_of(arrays.parameters, rules, network))
                 clock[training.DUE] = recorder.due
             if counts[training.FITTED] and not counts[training.FIRST_FITTED]:
-                recorder.first_margin = _network(arrays, rules, network)
+                recorder.first_margin = network_of(arrays.parameters, rules, network)
                 counts[training.FIRST_FITTED] = 1
     time, step, error, _ = clock.tolist()
     tried, stopped_by = int(counts[training.TRIED]), cast(StoppedBy, training.NAMES[reason])
@@ -123,11 +123,11 @@ def _train(problem: Problem, arrays: Arrays, rules: Rules, per_decade: int, adva
     if stopped_by == "diverged":
         rate = rules.learning_rate
         note = descent_diverged(tried, rate) if rate > 0 else flow_diverged(tried, step, time)
-    ended = _network(arrays, rules, network)
+    ended = network_of(arrays.parameters, rules, network)
     return recorder.run(problem, ended, predictions, time, tried, stopped_by, error, note)
 
 
-class _Team(AbstractContextManager[None]):
+class Team(AbstractContextManager[None]):
     """The other threads of a network that is spread over several, from the first job to the last."""
 
     def __init__(self, arrays: Arrays, rules: Rules) -> None:
@@ -145,7 +145,7 @@ class _Team(AbstractContextManager[None]):
             thread.join()
 
 
-def _arrays(problem: Problem) -> Arrays:
+def arrays_of(problem: Problem) -> Arrays:
     """Return the arrays of a problem, which share no memory with it."""
     network = problem.network
     directions = problem.directions() if "directions" in problem.frozen else network.weights  # not looked at
@@ -162,16 +162,17 @@ def _lanes(network: OneHiddenLayer) -> int:
     return REGISTER_BYTES // network.weights.element_size()
 
 
-def _network(arrays: Arrays, rules: Rules, like: OneHiddenLayer) -> OneHiddenLayer:
-    """Return the network of the parameters that training has come to, as tensors of its own."""
-    parts = ENTRIES.rows(arrays.parameters, rules.width, rules.dim, rules.lanes)
+def network_of(parameters: np.ndarray, rules: Rules, like: OneHiddenLayer) -> OneHiddenLayer:
+    """Return the network of some parameters, as tensors of its own."""
+    parts = ENTRIES.rows(parameters, rules.width, rules.dim, rules.lanes)
     weights, biases, outputs = (torch.from_numpy(part) for part in parts)
     return OneHiddenLayer(weights, biases, outputs, like.activation)
 
 
-def _rules(
+def rules_of(
     problem: Problem, stop: Stop, threads: int, *, limits: Limits | None = None, descent: Descent | None = None
 ) -> Rules:
+    """Return a training's rules as numbers."""
     network, loss, activation = problem.network, problem.loss, problem.network.activation
     n = problem.x.shape[0]  # len() of a tensor is slow
     outputs_of, gradients_of = ENTRIES.passes(activation.kind, 8 * network.weights.element_size())

@@ -41,6 +41,7 @@ class Entries(NamedTuple):
     follow: Callable[..., int]
     descend: Callable[..., int]
     descend_on_batches: Callable[..., int]
+    together: Callable[..., None]
     assist: Callable[..., None]
     dismiss: Callable[..., None]
 
@@ -126,6 +127,11 @@ def _entries(sources: str) -> Entries:
         return stochastic.descend(arrays, rules, batch, of_batch, rows, period, clock, counts)
 
     @cached
+    def together(job, arrays, rules):
+        assert sources
+        state.together(job, arrays, rules)
+
+    @cached
     def assist(arrays, rules, rank):
         assert sources
         state.assist(arrays, rules, rank)
@@ -135,7 +141,7 @@ def _entries(sources: str) -> Entries:
         assert sources
         team.announce(arrays.team, state.QUIT)
 
-    return Entries(passes_of, prepared, rows, begin, follow, descend, descend_on_batches, assist, dismiss)
+    return Entries(passes_of, prepared, rows, begin, follow, descend, descend_on_batches, together, assist, dismiss)
 
 
 def _digest() -> str:
