@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,8 @@ from learnscope.threads import libraries
 
 # Of fewer multiplications, what oneDNN does besides would be a good part, and of narrower squares what it does twice.
 LARGE, NARROW = 2**20, 256
+# What may be permitted of products without a loss of digits.
+USUAL = ("none", "ieee", "highest")
 # Of fewer multiplications on one thread, torch has less to do besides than NumPy.
 SMALL = 2**18
 # Kernels of OpenBLAS with vectors of 64 bytes.
@@ -48,21 +50,30 @@ def product(a: Tensor, b: Tensor, *, plus: Tensor | None = None, out: Tensor | N
         tensor([[11., 18.]])
     """
     onednn = _suits_onednn(a, b)
-    if _on_one_thread(a) and not onednn and a.numel() * len(b) >= SMALL:
+    if not onednn and a.numel() * b.shape[0] >= SMALL and _on_one_thread(a):
         out = a.new_empty(len(a), len(b)) if out is None else out
         # Kernels may multiply what lies beside the numbers, and warn of it.
         with np.errstate(all="ignore"):
             np.matmul(_in_order(a), _in_order(b).T, out=out.numpy())
         return out if plus is None else out.add_(plus)
-    with _all_digits(a.device.type):
-        if not onednn:
-            return torch.mm(a, b.mT, out=out) if plus is None else torch.addmm(plus, a, b.mT, out=out)
-        if out is None:
-            return _by_onednn(a, b, plus)
-        columns = max(1, PIECE // len(a))
-        for start in range(0, len(b), columns):
-            part = slice(start, start + columns)
-            out[:, part] = _by_onednn(a, b[part], None if plus is None else plus[part])
+    device = a.device.type
+    permitted, autocast = _permitted(device), torch.is_autocast_enabled(device)
+    if not autocast and permitted in USUAL:
+        return _multiplied(a, b, plus, out, onednn=onednn)
+    with _all_digits(device, permitted, autocast=autocast):
+        return _multiplied(a, b, plus, out, onednn=onednn)
+
+
+def _multiplied(a: Tensor, b: Tensor, plus: Tensor | None, out: Tensor | None, *, onednn: bool) -> Tensor:
+    """Return a bᵀ + c by oneDNN or by torch."""
+    if not onednn:
+        return torch.mm(a, b.mT, out=out) if plus is None else torch.addmm(plus, a, b.mT, out=out)
+    if out is None:
+        return _by_onednn(a, b, plus)
+    columns = max(1, PIECE // len(a))
+    for start in range(0, len(b), columns):
+        part = slice(start, start + columns)
+        out[:, part] = _by_onednn(a, b[part], None if plus is None else plus[part])
     return out
 
 
@@ -131,7 +142,7 @@ def _suits_onednn(a: Tensor, b: Tensor) -> bool:
     """Return whether oneDNN is there, can multiply these, and is worth it."""
     if a.dtype != torch.float32 or a.device.type != "cpu":
         return False
-    large = a.numel() * len(b) >= LARGE
+    large = a.numel() * b.shape[0] >= LARGE  # len() of a tensor is slow
     return large and _onednn_is_there() and (torch.get_num_threads() > 1 or _onednn_is_wider())
 
 
@@ -150,15 +161,9 @@ def _onednn_is_wider() -> bool:
     return bool(kernels) and WIDE.isdisjoint(kernels)
 
 
-def _all_digits(device: str) -> AbstractContextManager[None]:
-    """Return a context in which products have the precision of their factors, whatever the caller permits."""
-    permitted, autocast = _permitted(device), torch.is_autocast_enabled(device)
-    usual = not autocast and permitted in ("none", "ieee", "highest")
-    return nullcontext() if usual else _restricted(device, permitted, autocast=autocast)
-
-
 @contextmanager
-def _restricted(device: str, permitted: str, *, autocast: bool) -> Iterator[None]:
+def _all_digits(device: str, permitted: str, *, autocast: bool) -> Iterator[None]:
+    """Let products have the precision of their factors, and then again what the caller permits."""
     try:
         torch.set_autocast_enabled(device, False)
         _permit(device, "ieee")

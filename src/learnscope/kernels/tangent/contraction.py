@@ -54,7 +54,7 @@ def add_kernel(
 
 def examples_of(held: Held) -> int:
     """Return of how many examples there are factors or Jacobians."""
-    return len(held.inputs if isinstance(held, Factors) else held)
+    return (held.inputs if isinstance(held, Factors) else held).shape[0]  # len() of a tensor is slow
 
 
 def formed(factors: Factors, groups: slice = slice(None), units: slice = slice(None)) -> Tensor:
@@ -164,12 +164,13 @@ def _add_layerwise(
 ) -> None:
     """Add Σ_g (X X'ᵀ) ∘ (G G'ᵀ) for a layer used at one position, without forming the Jacobian."""
     k, groups, *_ = first.sizes
-    n, m, r = len(first.inputs), len(second.inputs), 1 if trace else k
+    n, m, r = first.inputs.shape[0], second.inputs.shape[0], 1 if trace else k
     step = max(1, scratch // (m * r * r))
     if triangular:
         step = min(step, max(-(-LEAST_ROWS // r), -(-n // STRIPS)))
     for g in range(groups):
-        left, right = (_rows(each.gradients[:, :, g, 0], trace=trace) for each in (first, second))
+        left = _rows(first.gradients[:, :, g, 0], trace=trace)
+        right = left if triangular else _rows(second.gradients[:, :, g, 0], trace=trace)
         for start in range(0, n, step):
             begin, stop = start if triangular else 0, min(n, start + step)
             inputs = _met(first.of(slice(start, stop)), second.of(slice(begin, None)), g)
@@ -227,7 +228,8 @@ def _paired(first: Factors, second: Factors, g: int) -> Tensor:
 def _met(first: Factors, second: Factors, g: int) -> Tensor:
     """Return the products X_t · X'_s of one group, [n t, m s]."""
     if first.bias:
-        return product(first.inputs[:, g].flatten(0, 1), second.inputs[:, g].flatten(0, 1)).add_(1)
+        right = second.inputs[:, g].flatten(0, 1)
+        return product(first.inputs[:, g].flatten(0, 1), right, plus=right.new_ones(right.shape[0]))
     if not first.vocabulary:
         left, right = (each.dense_inputs(slice(g, g + 1)).flatten(0, 2) for each in (first, second))
         return product(left, right)
