@@ -1,13 +1,14 @@
 """Write a page of stored verdicts, docs/verdicts.md: ``learnscope verify --json | .venv/bin/python docs/verdicts.py``.
 
-With ``--scale paper``, docs/verdicts-paper.md, and with ``--seeds 40``, docs/verdicts-40-seeds.md, of the experiments
-that ``verify`` was asked for.
+With ``--seeds 40``, docs/verdicts-40-seeds.md, of the experiments that ``verify`` was asked for. With ``--runs``,
+docs/verdicts-paper.md, of the folders that ``learnscope run`` has written to at the scale of the papers.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 HEAD = """# Verdicts{title}
 
-{which}, as `learnscope verify` judged {them} (Learnscope {version}). A claim is
+{which}, as `learnscope {by}` judged {them} (Learnscope {version}). A claim is
 reproduced if the 95 % interval over seeds of each measured number lies in its band, which was fixed beforehand, and
 every negative control falls outside. This page is written by `{command}`.
 
@@ -24,6 +25,7 @@ every negative control falls outside. This page is written by `{command}`.
 QUICK = {
     "title": "",
     "which": "Every claim of the catalogue at quick scale",
+    "by": "verify",
     "them": "it",
     "command": "learnscope verify --json | python docs/verdicts.py",
 }
@@ -32,17 +34,17 @@ QUICK = {
 def main() -> None:
     """Read verdicts from standard input, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", choices=["quick", "paper"], default="quick")
-    parser.add_argument("--device", default="", help="what computed them, for the paper scale")
+    parser.add_argument("--runs", nargs="+", type=Path, help="folders of runs at the scale of the papers")
+    parser.add_argument("--device", default="", help="what computed these")
     parser.add_argument("--seeds", type=int, help="more than the experiments' own, as verify was told")
     options = parser.parse_args()
-    found = json.load(sys.stdin)
+    found = _of_runs(options.runs) if options.runs else json.load(sys.stdin)
     claims = [claim for experiment in found.values() for claim in experiment["claims"]]
     kinds = ("reproduced", "not reproduced", "inconclusive")
     counts = ", ".join(f"{sum(claim['verdict'] == kind for claim in claims)} {kind}" for kind in kinds)
     words, page = QUICK, "verdicts.md"
-    if options.scale == "paper":
-        words, page = _of_paper(list(found), options.device, options.seeds), "verdicts-paper.md"
+    if options.runs:
+        words, page = _of_paper(options.device), "verdicts-paper.md"
     elif options.seeds:
         words, page = _of_more_seeds(list(found), options.seeds), f"verdicts-{options.seeds}-seeds.md"
     head = HEAD.format(version=version("learnscope"), counts=f"**{len(claims)} claims: {counts}.**", **words)
@@ -50,15 +52,32 @@ def main() -> None:
     Path(__file__).with_name(page).write_text("\n".join(sections), encoding="utf-8")
 
 
-def _of_paper(names: list[str], device: str, seeds: int | None) -> dict[str, str]:
-    """Return what the head of the page says of the paper scale."""
-    more = f" --seeds {seeds}" if seeds else ""
-    command = f"learnscope verify {' '.join(names)} --scale paper{more} --json | python docs/verdicts.py --scale paper"
+def _of_runs(folders: list[Path]) -> dict[str, Any]:
+    """Return the verdicts in some folders by experiment, with a note of the command that made each and the seeds."""
+    found = {}
+    for folder in folders:
+        name = json.loads((folder / "settings.json").read_text())["experiment"]
+        judged = json.loads((folder / "claims.json").read_text())
+        told = shlex.split(json.loads((folder / "provenance.json").read_text())["sessions"][-1]["command"])[1:]
+        command = shlex.join(_without(told, "--store"))
+        found[name] = judged | {"notes": [f"`learnscope {command}`, {judged['seeds']} seeds.", *judged["notes"]]}
+    return found
+
+
+def _without(words: list[str], option: str) -> list[str]:
+    """Return the words of a command without an option and its value."""
+    at = words.index(option) if option in words else len(words)
+    return words[:at] + words[at + 2 :]
+
+
+def _of_paper(device: str) -> dict[str, str]:
+    """Return what the head of the page says of the scale of the papers."""
     return {
         "title": " at the scale of the papers",
-        "which": f"Claims at the sizes of the original works, on {device}{f', with {seeds} seeds' if seeds else ''}",
+        "which": f"Claims at the sizes of the original works, or as near as the commands below say, on {device}",
+        "by": "run",
         "them": "them",
-        "command": f'{command}{more} --device "{device}"',
+        "command": f'python docs/verdicts.py --device "{device}" --runs …',
     }
 
 
@@ -69,6 +88,7 @@ def _of_more_seeds(names: list[str], seeds: int) -> dict[str, str]:
         "title": f" with {seeds} seeds",
         "which": "Experiments with claims that their own number of seeds leaves inconclusive, at quick scale with more "
         "seeds, among which those are, so that the two pages are not independent",
+        "by": "verify",
         "them": "them",
         "command": command,
     }
