@@ -186,6 +186,19 @@ def test_no_more_pulls_than_allowed_turn_unknown_in_a_step(monkeypatch):
     assert run_of(network(64, 3), x, y).stopped_by == "margin"
 
 
+def test_no_bit_hangs_on_the_number_of_threads():
+    x, y = stripe(400, 3, 0)
+    start, threads, found = network(600, 3), torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(run_of(start, x, y, stop=Stop(max_steps=150), engine="fused"))
+    finally:
+        torch.set_num_threads(threads)
+    assert float((found[0].outputs * y).max()) >= 1  # pulls were solved for
+    assert largest_difference(*(run.network for run in found)) == 0
+
+
 def test_several_networks_of_several_sizes_come_back_in_their_order():
     tasks = [(network(width, 3, seed=width), *stripe(n, 3, n)) for width, n in ((20, 10), (30, 25), (16, 18))]
     starts, x, y = (list(each) for each in zip(*tasks, strict=True))
