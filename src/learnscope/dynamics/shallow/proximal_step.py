@@ -129,6 +129,8 @@ class Stepper:
             unknown |= more
         end = State(parameters, predictions, pulls, self._velocity(parameters, pulls))
         bend = self._motion(state, end.velocity - velocity) / BEND
+        if not (math.isfinite(bend) and bool(torch.isfinite(predictions).all())):
+            return Step(state, math.inf, math.inf)
         return Step(end, max(deviation, length * bend), length * self._motion(state, velocity))
 
     def _fitting(self, state: State, rows: Tensor, length: float) -> tuple[Tensor, Tensor] | None:
