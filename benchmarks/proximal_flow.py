@@ -6,9 +6,11 @@ Networks with one hidden layer of rectifiers learn the stripe at α = 1e-6 until
 First small ones, whose flow is followed by short steps of Euler (C = 0.1, G = 1e-4): printed are the medians over seeds
 of steps, seconds, the relative distance of the parameters at the end from those of the short steps, and the test
 errors. Where networks are sensitive both kinds of coarse steps end far from short ones, so their test errors are then
-compared over more seeds, by the mean logarithm of their ratio with its standard error. Then h = 1,000 neurons in ten dimensions and ever more examples, in single precision; Euler's coarse steps
-(C = 0.5, G = 0.01) are timed for a while, of --patience seconds each, and said to be "cut" if they did not arrive. The
-fitted exponents are those of steps and seconds in the number of examples. Last, as many neurons as examples.
+compared over more seeds, by the mean logarithm of their ratio with its standard error.
+
+Then h = 1,000 neurons in ten dimensions and ever more examples, in single precision; Euler's coarse steps (C = 0.5,
+G = 0.01) are timed for a while, of --patience seconds each, and said to be "cut" if they did not arrive. The fitted
+exponents are those of steps and seconds in the number of examples. Last, as many neurons as examples.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ BENCHMARKS = (
     "matrix_completion",
     "tangent_kernel",
     "one_hidden_layer",
+    "proximal_flow",
 )
 
 

@@ -41,6 +41,19 @@ def test_leading_dimensions_are_networks_of_their_own():
     assert torch.equal(both[1].weights, other.weights)
 
 
+@pytest.mark.parametrize("n", [0, 1, 5, 23])
+@pytest.mark.parametrize("moments", [(), (3,)])
+def test_examples_some_at_a_time_give_what_all_at_once_do(n, moments, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    weights, biases, outputs = (torch.randn(*moments, 6, *more, generator=generator) for more in ((2,), (), ()))
+    network = OneHiddenLayer(weights, biases, outputs, Activation("tanh"))
+    x = torch.randn(n, 2, generator=generator)
+    whole = network(x)
+    monkeypatch.setattr("learnscope.networks.one_hidden_layer.CHUNK", 40)
+    assert whole.shape == (*moments, n)
+    assert torch.allclose(network(x), whole, atol=1e-6)
+
+
 def test_a_mirrored_network_starts_at_zero_and_a_plain_one_does_not():
     x = torch.randn(50, 3, generator=seeded(1), dtype=torch.float64)
     assert float(one_hidden_layer(100, 3, seeded())(x).abs().max()) < 1e-15

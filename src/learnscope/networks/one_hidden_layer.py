@@ -11,6 +11,8 @@ from torch import Tensor
 from learnscope.errors import InputError
 from learnscope.networks.activations import Activation, activation
 
+CHUNK = 2**20  # values of neurons at a time
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OneHiddenLayer:
@@ -58,7 +60,11 @@ class OneHiddenLayer:
         return (x / math.sqrt(self.dim)) @ self.weights.mT + self.biases[..., None, :]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return f at examples x [p, d], [..., p]."""
+        """Return f at examples x [p, d], [..., p]; some at a time, so that the neurons' values stay in the cache."""
+        some = x.split(max(1, CHUNK // self.weights[..., 0].numel()))
+        return torch.cat([self._outputs(each) for each in some], dim=-1)
+
+    def _outputs(self, x: Tensor) -> Tensor:
         hidden = self.activation.value(self.preactivations(x))
         return (hidden @ self.outputs[..., None])[..., 0] / self.width
 
