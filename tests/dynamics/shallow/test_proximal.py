@@ -216,6 +216,7 @@ def test_several_networks_of_several_sizes_come_back_in_their_order():
         ({"alpha": 0.0}, "alpha"),
         ({"frozen": ("layers",)}, "frozen"),
         ({"engine": "quantum"}, "engine"),
+        ({"engine": "triton"}, "auto"),
         ({"y": torch.full((10,), 0.5, dtype=torch.float64)}, "label"),
         ({"y": torch.ones(10, dtype=torch.float64)}, "all 10 labels"),
         ({"x": torch.full((10, 3), torch.nan, dtype=torch.float64)}, "NaN"),

@@ -95,6 +95,8 @@ def proximal_flow(
     limits = Limits(max_deviation, max_motion)
     if not min(limits) > 0:
         raise InputError(f"limits {limits.deviation:g} and {limits.motion:g} of a step: give positive numbers.")
+    if engine == "triton":
+        raise InputError("Triton has no steps implicit in the loss: choose engine='auto', which runs on GPUs as well.")
     made = problems(networks, x, y, alpha, MarginLoss("hinge"), frozen)
     chosen, threads = engine_for(made[0], engine), threads_for_each(len(made))
 
