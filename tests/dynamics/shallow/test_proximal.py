@@ -178,6 +178,17 @@ def test_outputs_that_overflow_are_told():
     assert largest_difference(run.network, network(8, 3, dtype=torch.float32)) == 0  # left where it was
 
 
+def test_near_the_end_margins_may_come_out_wrong_by_half_of_what_the_farthest_lacks():
+    made = problem(width=200, n=40)
+    stepper = Stepper(Reference(made), Limits(0.1, 0.02))
+    lacking = torch.linspace(0, 1, 40, dtype=torch.float64)
+    for farthest, most in ((1.0, 0.1), (0.2, 0.1), (0.02, 0.01), (1e-5, 5e-4)):
+        state = stepper.start._replace(predictions=made.y * (1 - farthest * lacking))
+        assert stepper._most_deviation(state) == pytest.approx(most)
+        ahead, twice = stepper.step(state, 5.0), Stepper(Reference(made), Limits(most, 0.02)).step(state, 5.0)
+        assert ahead.deviation == pytest.approx(twice.deviation)
+
+
 def test_no_more_pulls_than_allowed_turn_unknown_in_a_step(monkeypatch):
     x, y = stripe(60, 3, 0)
     made = problem(width=64, n=60)

@@ -4,7 +4,8 @@ Euler's steps jump to and fro across the kink of the loss, where the flow itself
 have to be the shorter the more examples there are. Steps that are implicit in the loss
 (:mod:`learnscope.dynamics.shallow.proximal_step`) stay on it, and are as long as the motion of the network allows.
 
-A step is taken if margins come out as predicted up to C, and if no part of the parameters moves by more than R relative
+A step is taken if margins come out as predicted up to C, or to half of what the farthest example lacks to its margin
+where that is less, so that the end is reached; and if no part of the parameters moves by more than R relative
 to its size; the next length is made from both. Guarantees. (1) No stall: the deviation goes as the square of a short
 step, and pulls that fit exist for every length. (2) Where no pull changes, a step is Euler's. (3) Errors of the path
 are in proportion to R, and C bounds those that the kinks of the network add in a step. With the defaults, networks of
@@ -29,7 +30,7 @@ from learnscope.dynamics.margin_losses import MarginLoss
 from learnscope.dynamics.shallow.engines import engine_for, side_by_side, threads_for_each
 from learnscope.dynamics.shallow.loops import Engine
 from learnscope.dynamics.shallow.problem import Problem, problems
-from learnscope.dynamics.shallow.proximal_step import EVEN, Limits, Stepper
+from learnscope.dynamics.shallow.proximal_step import EVEN, LEAST, Limits, Stepper
 from learnscope.dynamics.shallow.recorder import Recorder, flow_diverged
 from learnscope.dynamics.shallow.reference import Reference
 from learnscope.dynamics.shallow.run import Run, Stop
@@ -39,7 +40,7 @@ from learnscope.errors import InputError
 from learnscope.networks.one_hidden_layer import OneHiddenLayer
 from learnscope.threads import libraries
 
-REACHED = 1e-3  # below its margin from which on a point is fitted: the flow brings margins up to 1 and no further
+REACHED = LEAST  # below its margin from which on a point is fitted: the flow brings margins to 1 and no further
 ALL_FITTED = Stop()
 
 

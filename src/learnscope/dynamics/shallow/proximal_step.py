@@ -27,6 +27,7 @@ from learnscope.dynamics.shallow.loops import Engine
 
 EXACT = 1e-8  # of the margins that pulls are found for
 RIDGE = 1e-7  # times |s − s'|², which makes pulls unique where Θ is nearly singular: those closest to the ones before
+LEAST = 1e-3  # to its margin, which an example may lack in the end
 BEND = 0.5  # of R, for τ |v' − v|
 EDGE = 1e-12  # from which on a pull is inside of [0, 1]
 MOST = 2000  # examples whose pulls may turn unknown in a step
@@ -36,6 +37,8 @@ EVEN, CUT, GROWN, NOTCHES = 0.8, 0.2, 1.5, 8
 
 class Limits(NamedTuple):
     """C, by which margins may come out otherwise than predicted, and R, by which parameters may move.
+
+    C is at most half of what the farthest example lacks to its margin.
 
     In a step of length τ by which the velocity of the same pulls changes from v to v', τ |v' − v| may be R / 2.
     """
@@ -109,6 +112,7 @@ class Stepper:
         """
         inside = (state.pulls > EDGE) & (state.pulls < 1 - EDGE)
         pulls, velocity, deviation = state.pulls, state.velocity, 0.0
+        limit = self._most_deviation(state)
         parameters, predictions = self._moved(state, velocity, length)
         unknown = inside | self._misfit(pulls, predictions)
         turning = unknown & ~inside & ~self._misfit(pulls, state.predictions)
@@ -124,8 +128,8 @@ class Stepper:
             velocity = self._velocity(state.parameters, pulls)
             parameters, predictions = self._moved(state, velocity, length)
             margins = self.problem.y * predictions
-            deviation = float((margins[rows].double() - expected).abs().max()) / self.limits.deviation
-            more = self._misfit(pulls, predictions) & ~unknown & ((margins - 1).abs() > self.limits.deviation)
+            deviation = float((margins[rows].double() - expected).abs().max()) / limit
+            more = self._misfit(pulls, predictions) & ~unknown & ((margins - 1).abs() > limit)
             unknown |= more
         end = State(parameters, predictions, pulls, self._velocity(parameters, pulls))
         bend = self._motion(state, end.velocity - velocity) / BEND
@@ -152,6 +156,15 @@ class Stepper:
             return None
         place = torch.from_numpy(found.place).to(quadratic)
         return state.pulls.index_copy(0, rows, place.to(state.pulls)), quadratic @ place + linear + 1
+
+    def _most_deviation(self, state: State) -> float:
+        """Return C, or half of what the farthest example lacks to its margin where that is less.
+
+        Near the end steps are as long as may be, and put every margin to 1 in the linearised network: without the
+        second limit they would put others off by as much as they came to mend, and go on for ever.
+        """
+        lacking = float((1 - self.problem.y * state.predictions).max())
+        return min(self.limits.deviation, max(lacking, LEAST) / 2)
 
     def _misfit(self, pulls: Tensor, predictions: Tensor) -> Tensor:
         """Return whether an example [p] that pulls fully is beyond its margin, or one that does not is below it."""
