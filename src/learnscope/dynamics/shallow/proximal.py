@@ -80,7 +80,7 @@ def proximal_flow(
 
     Cost: a step takes 12 d + 16 multiply-adds for each pair of an example and a neuron, and for n examples near their
         margin 2 n² h more and the solution of a quadratic program; memory as for ``flow``, and [n, n]. On one core of
-        2025, 10,000 examples and neurons in ten dimensions take about 80 seconds.
+        2025, 10,000 examples and neurons in ten dimensions take about 100 seconds.
 
     Source: see the module.
 
