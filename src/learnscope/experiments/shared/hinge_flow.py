@@ -13,7 +13,7 @@ from learnscope.dynamics.step_control import Limits
 from learnscope.networks.one_hidden_layer import OneHiddenLayer
 
 COARSE = Limits(0.5, 1e-2)  # of Euler's steps; finer ones give the same to some percent
-PROXIMAL = "whether steps are implicit in the loss, which pays from a thousand examples on"
+PROXIMAL = "whether steps are implicit in the loss, which pays from some hundred examples on"
 
 
 def follow(
