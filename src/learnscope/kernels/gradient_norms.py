@@ -34,16 +34,16 @@ def squared_gradient_norms(model: nn.Module, x: Tensor, readout: Readout, parame
         t² (a + scalars b) and scalars t a b multiplications an example.
     """
     plan = make_plan(model, x, readout, parameters, "layerwise")
-    factors = [each for each in plan.block(x[:1], 1).values() if isinstance(each, Factors)]
+    factors = [each for each in plan.block(model, x[:1], 1).values() if isinstance(each, Factors)]
     itemsize = next(model.parameters()).element_size()
     least = plan.working + itemsize * max((_temporary(each) for each in factors), default=0)
     if least > budget:
         raise BudgetError(f"budget={budget:,} bytes is too small for the gradients of one example: give {least:,}.")
-    return torch.cat([_norms_of(plan, few) for few in x.split(min(len(x), budget // least))])
+    return torch.cat([_norms_of(plan, model, few) for few in x.split(min(len(x), budget // least))])
 
 
-def _norms_of(plan: Plan, x: Tensor) -> Tensor:
-    return torch.stack([_squares(each) for each in plan.block(x, len(x)).values()]).sum(0)
+def _norms_of(plan: Plan, model: nn.Module, x: Tensor) -> Tensor:
+    return torch.stack([_squares(each) for each in plan.block(model, x, len(x)).values()]).sum(0)
 
 
 def _squares(held: Held) -> Tensor:

@@ -300,6 +300,8 @@ def test_the_contexts_of_the_caller_change_nothing(x):
         assert torch.equal(tangent_kernel(model, x), truth)
     with torch.inference_mode():
         assert torch.equal(tangent_kernel(model, x.clone()), truth)
+        with torch.enable_grad():
+            assert torch.equal(tangent_kernel(model, x.clone()), truth)
     with torch.no_grad():
         assert torch.equal(tangent_kernel(model, x), truth)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -12,21 +12,11 @@ from torch import Tensor, nn
 
 from learnscope.errors import InputError
 from learnscope.kernels.tangent.layers import Factors, build_factors, is_known
-from learnscope.kernels.tangent.quick_linear import quick_linear_layers
 from learnscope.kernels.tangent.selection import Parameters, Readout, evaluated
+from learnscope.kernels.tangent.taps import Tap, tapped
 
 PROOF_EXAMPLES = 2
 PROOF_TOLERANCE = 2e3  # in units of the dtype's rounding, relative to the largest gradient
-
-
-@dataclass(slots=True)
-class _Calls:
-    """What one module was called with."""
-
-    count: int = 0
-    inputs: Tensor | None = None
-    version: int = 0
-    tap: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +60,16 @@ def factors_of(model: nn.Module, x: Tensor, readout: Readout, structured: Struct
     Cost: one forward pass and a backward pass for each scalar; memory for the inputs of these modules, and for the
     gradients of every scalar until they are yielded.
     """
-    modules = {name: model.get_submodule(name) for name in structured.modules}
-    with quick_linear_layers(modules.values()):
-        with torch.enable_grad(), _tapped(model, structured) as calls:
+    layers = {name: model.get_submodule(name) for name in structured.modules}
+    with tapped(layers) as taps:
+        with torch.enable_grad():
             scalars = readout(evaluated(model, x))
-        once = {name: call for name, call in calls.items() if _once(call, len(x))}
-        gradients = _gradients(scalars, [call.tap for call in once.values() if call.tap is not None])
+        once = {name: tap for name, tap in taps.items() if tap.saw_once(len(x))}
+        gradients = _gradients(scalars, list(once.values()))
         del scalars
-    for name, call in once.items():
-        assert call.inputs is not None
-        yield name, build_factors(modules[name], structured.modules[name], call.inputs, gradients.pop(0))
+    for name, tap in once.items():
+        assert tap.inputs is not None
+        yield name, build_factors(layers[name], structured.modules[name], tap.inputs, gradients.pop(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,58 +194,24 @@ def _largest(values: Tensor) -> float:
     return float(torch.maximum(-low, high))
 
 
-def _once(call: _Calls, n: int) -> bool:
-    return (
-        call.count == 1
-        and call.inputs is not None
-        and call.tap is not None
-        and call.inputs._version == call.version  # nobody wrote over it afterwards
-        and call.inputs.shape[:1] == call.tap.shape[:1] == (n,)
-        and call.tap.requires_grad
-    )
-
-
-def _gradients(scalars: Tensor, taps: list[Tensor]) -> list[Tensor]:
-    """Return the gradients of all scalars by each tap, [n, k, ...]."""
+def _gradients(scalars: Tensor, taps: list[Tap]) -> list[Tensor]:
+    """Return the gradients of all scalars at each tap, [n, k, ...]."""
     if not taps:
         return []
     n, k = scalars.shape
     if k == 1:
-        return [each[:, None] for each in _derived(scalars.sum(), taps)]
-    stacked = [tap.new_empty(n, k, *tap.shape[1:]) for tap in taps]
+        return [each[:, None] for each in _derived(scalars, taps)]
+    stacked: list[Tensor] = []
     for i in range(k):
-        for whole, each in zip(stacked, _derived(scalars[:, i].sum(), taps, again=i < k - 1), strict=True):
+        found = _derived(scalars[:, i], taps, again=i < k - 1)
+        stacked = stacked or [each.new_empty(n, k, *each.shape[1:]) for each in found]
+        for whole, each in zip(stacked, found, strict=True):
             whole[:, i] = each
     return stacked
 
 
-def _derived(total: Tensor, taps: list[Tensor], *, again: bool = False) -> tuple[Tensor, ...]:
-    return torch.autograd.grad(total, taps, retain_graph=again, allow_unused=True, materialize_grads=True)
-
-
-@contextmanager
-def _tapped(model: nn.Module, structured: Structured) -> Iterator[dict[str, _Calls]]:
-    calls = {name: _Calls() for name in structured.modules}
-    handles = []
-    for name in structured.modules:
-        module = model.get_submodule(name)
-        handles.append(module.register_forward_hook(_hook(calls[name])))
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _hook(call: _Calls):  # noqa: ANN202 - torch's own signature
-    def tap(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        call.count += 1
-        if call.count > 1 or len(inputs) != 1 or not isinstance(output, Tensor):
-            call.count = 2
-            return output
-        call.inputs = inputs[0].detach()
-        call.version = call.inputs._version
-        call.tap = output
-        return output.clone()  # an activation in place writes over the copy
-
-    return tap
+def _derived(scalars: Tensor, taps: list[Tap], *, again: bool = False) -> list[Tensor]:
+    """Return the gradients of the sum of some scalars at each tap; zeros where it does not hang on it."""
+    edges = [tap.edge for tap in taps if tap.edge is not None]
+    found = torch.autograd.grad(scalars, edges, torch.ones_like(scalars), retain_graph=again, allow_unused=True)
+    return [scalars.new_zeros(tap.shape) if each is None else each for tap, each in zip(taps, found, strict=True)]

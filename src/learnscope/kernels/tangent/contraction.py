@@ -173,7 +173,11 @@ def _add_layerwise(
         right = left if triangular else _rows(second.gradients[:, :, g, 0], trace=trace)
         for start in range(0, n, step):
             begin, stop = start if triangular else 0, min(n, start + step)
-            inputs = _met(first.of(slice(start, stop)), second.of(slice(begin, None)), g)
+            whole = stop - start == n  # a slice would take as long as a small product
+            left_inputs, right_inputs = (
+                (first, second) if whole else (first.of(slice(start, stop)), second.of(slice(begin, None)))
+            )
+            inputs = _met(left_inputs, right_inputs, g)
             part = target[start * r : stop * r, begin * r :].unflatten(0, (stop - start, r))
             gradients = product(left[start * r : stop * r], right[begin * r :])
             part.addcmul_(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from learnscope.errors import InputError
 from learnscope.kernels.tangent.contraction import add_kernel, add_transposed, examples_of
-from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, Sizes, Turn
+from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, Sizes
 from learnscope.kernels.tangent.precision import inputs_in, model_in, undisturbed, warn_if_not_finite, working_dtype
 from learnscope.kernels.tangent.remembered import remembered_plan
 from learnscope.kernels.tangent.selection import Outputs, Selected, refuse_coupled, warn_of_left_out
@@ -123,8 +124,7 @@ class TangentKernel:
         with undisturbed(x):
             plan = remembered_plan(model_in(model, self._dtype), x, outputs, parameters, method)
         warn_of_left_out(plan.parameters)
-        self._plan = replace(plan, model=model)
-        self._turns: dict[tuple[int, int, int, bool], list[Turn]] = {}
+        self._plan = plan
 
     def __call__(
         self, x1: Tensor, x2: Tensor | None = None, *, budget: int | None = None
@@ -135,40 +135,36 @@ class TangentKernel:
         refuse_coupled(self._model)
         x1, x2 = inputs_in(x1, self._dtype), None if x2 is None else inputs_in(x2, self._dtype)
         with undisturbed(x1):
-            plan = replace(self._plan, model=model_in(self._model, self._dtype))
-            turns = self._turns_for(plan, len(x1), x2, DEFAULT_BUDGET if budget is None else budget)
-            kernel = _computed(plan, turns, x1, x2, self._by_layer)
+            model, budget = model_in(self._model, self._dtype), DEFAULT_BUDGET if budget is None else budget
+            kernel = _computed(self._plan, model, x1, x2, budget, self._by_layer)
         warn_if_not_finite(kernel, self._model)
         return kernel
 
-    def _turns_for(self, plan: Plan, n: int, x2: Tensor | None, budget: int) -> list[Turn]:
-        """Return the plan's turns, which are found out once for each size."""
-        sizes = (n, n if x2 is None else len(x2), budget, x2 is None)
-        if sizes not in self._turns:
-            self._turns[sizes] = plan.turns(*sizes[:3], symmetric=sizes[3])
-        return self._turns[sizes]
-
 
 def _computed(
-    plan: Plan, turns: list[Turn], x1: Tensor, x2: Tensor | None, by_layer: bool
+    plan: Plan, model: nn.Module, x1: Tensor, x2: Tensor | None, budget: int, by_layer: bool
 ) -> Tensor | dict[str, Tensor]:
     """Add the kernel up block by block: each block of rows is kept while columns pass by."""
-    kernel = _Kernel(plan, len(x1), len(x1 if x2 is None else x2), by_layer)
+    n, m = len(x1), len(x1 if x2 is None else x2)
+    turns = plan.turns(n, m, budget, symmetric=x2 is None)
+    kernel = _Kernel(plan, next(model.parameters()), n, m, by_layer)
     for turn in turns:
-        some = plan.only(turn.parts)
-        for i in range(0, len(x1), turn.sizes.rows):
-            _add_rows(kernel, some, turn.sizes, x1, x2, i)
+        blocks = partial(plan.only(turn.parts).block, model, piece=turn.sizes.piece)
+        for i in range(0, n, turn.sizes.rows):
+            _add_rows(kernel, blocks, turn.sizes, x1, x2, i)
     return kernel.result(symmetric=x2 is None)
 
 
-def _add_rows(kernel: _Kernel, plan: Plan, sizes: Sizes, x1: Tensor, x2: Tensor | None, i: int) -> None:
+def _add_rows(
+    kernel: _Kernel, blocks: Callable[[Tensor], Block], sizes: Sizes, x1: Tensor, x2: Tensor | None, i: int
+) -> None:
     """Add what the rows that begin at example i contribute; no two blocks of columns are held at once."""
-    rows = plan.block(x1[i : i + sizes.rows], sizes.piece)
+    rows = blocks(x1[i : i + sizes.rows])
     if x2 is None:
         kernel.add(rows, rows, i, i, sizes.scratch, triangular=True)
     others, start = (x1, i + sizes.rows) if x2 is None else (x2, 0)
     for j in range(start, len(others), sizes.columns):
-        kernel.add(rows, plan.block(others[j : j + sizes.columns], sizes.piece), i, j, sizes.scratch)
+        kernel.add(rows, blocks(others[j : j + sizes.columns]), i, j, sizes.scratch)
 
 
 class _Kernel:
@@ -177,8 +173,7 @@ class _Kernel:
     Memory: the result; :meth:`result` returns a view of it.
     """
 
-    def __init__(self, plan: Plan, n: int, m: int, by_layer: bool) -> None:
-        parameter = next(plan.model.parameters())
+    def __init__(self, plan: Plan, parameter: Tensor, n: int, m: int, by_layer: bool) -> None:
         self.plan, self.counts, self.by_layer = plan, (n, m), by_layer
         self.each = plan.scalars if plan.readout.full else 1
         shape = (n * self.each, m * self.each)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ class Plan:
     """How the kernel of a network is computed.
 
     Attributes:
-        model: the network, in the dtype of the computation.
+        number: bytes of a number in the dtype of the computation.
         readout: which scalars.
         parameters: of what.
         structured: the modules that are proven to have factors.
@@ -92,7 +92,7 @@ class Plan:
         parts: what layers take, in order.
     """
 
-    model: nn.Module
+    number: int
     readout: Readout
     parameters: Parameters
     structured: Structured
@@ -101,6 +101,7 @@ class Plan:
     scalars: int
     saved: int
     parts: Mapping[str, Part]
+    _turns: dict[tuple[int, int, int, bool], list[Turn]] = field(init=False, default_factory=dict, repr=False)
 
     @property
     def held(self) -> int:
@@ -130,17 +131,17 @@ class Plan:
         """Return the name of the layer that a part of a block belongs to."""
         return self.parameters.layer_of(part[len(PARAMETER) :]) if part.startswith(PARAMETER) else part
 
-    def block(self, x: Tensor, piece: int) -> Block:
-        """Return what the kernel needs of examples x, differentiating ``piece`` of them at once.
+    def block(self, model: nn.Module, x: Tensor, piece: int) -> Block:
+        """Return what the kernel of a network needs of examples x, differentiating ``piece`` of them at once.
 
         Raises:
             InputError: if a layer is called differently for them than for the first examples.
         """
         if len(x) <= piece:
-            return self._differentiated(x)
+            return self._differentiated(model, x)
         whole: Block = {}
         for start in range(0, len(x), piece):
-            for name, part in self._differentiated(x[start : start + piece]).items():
+            for name, part in self._differentiated(model, x[start : start + piece]).items():
                 if name not in whole:
                     whole[name] = _room(part, len(x))
                 _copy(part, whole[name], start)
@@ -162,11 +163,17 @@ class Plan:
 
         All at once, if all examples fit; otherwise as takes the fewest multiplications: the fewer the layers, the more
         examples fit, and the fewer are differentiated, or their Jacobians formed, again; but each turn has a forward
-        pass of its own, and a backward pass as far as its first layer.
+        pass of its own, and a backward pass as far as its first layer. Found out once for each size.
 
         Raises:
             BudgetError: if not even one pair fits for some layer alone, with the least that does.
         """
+        sizes = n, m, budget, symmetric
+        if sizes not in self._turns:
+            self._turns[sizes] = self._quickest_turns(n, m, budget, symmetric=symmetric)
+        return self._turns[sizes]
+
+    def _quickest_turns(self, n: int, m: int, budget: int, *, symmetric: bool) -> list[Turn]:
         best, least = [], math.inf
         counts = _counts(len(self.parts))
         for groups in map(self._groups, counts):
@@ -191,13 +198,12 @@ class Plan:
         Raises:
             BudgetError: if not even one pair fits, with the least that does.
         """
-        number = next(self.model.parameters()).element_size()
         spare = budget - self._least(tuple(self.parts))
         if spare < 0:
             raise _too_small(budget, budget - spare)
-        scratch = min(SCRATCH, spare // 8) // number
+        scratch = min(SCRATCH, spare // 8) // self.number
         piece = min(max(n, m) - 1, min(max(PIECE, FEW * self.working), spare // 4) // self.working)
-        spare -= max(3 * number * scratch, piece * self.working)  # one after the other
+        spare -= max(3 * self.number * scratch, piece * self.working)  # one after the other
         spare -= budget // 8  # what libraries and the allocator keep
         examples = 2 + max(0, spare) // self.held
         rows = n if symmetric and examples > n else min(n, max(1, examples - examples // 4))
@@ -215,8 +221,7 @@ class Plan:
     def _least(self, names: tuple[str, ...]) -> int:
         """Return the bytes that some parts take for a pair of examples."""
         parts = [self.parts[name] for name in names]
-        number = next(self.model.parameters()).element_size()
-        scratch = number * max(part.scratch for part in parts)
+        scratch = self.number * max(part.scratch for part in parts)
         return sum(2 * part.held + part.working for part in parts) + self.saved + scratch
 
     def _cost(self, turn: Turn, n: int, m: int, *, symmetric: bool) -> int:
@@ -227,15 +232,15 @@ class Plan:
         passes, forms = _repeats(n, m, turn.sizes, symmetric=symmetric)
         return passes * (sum(every) + self.scalars * sum(every[first:])) + forms * formed
 
-    def _differentiated(self, x: Tensor) -> Block:
+    def _differentiated(self, model: nn.Module, x: Tensor) -> Block:
         found: Block = {}
-        for name, factors in factors_of(self.model, x, self.readout, self.structured):
+        for name, factors in factors_of(model, x, self.readout, self.structured):
             found[name] = formed(factors) if name in self.early else factors
         if missing := self.structured.modules.keys() - found.keys():
             raise InputError(
                 f"layers {sorted(missing)} were called differently for these inputs: use method='functional'."
             )
-        rest = jacobians(self.model, x, self.readout, self.rest)
+        rest = jacobians(model, x, self.readout, self.rest)
         return found | {PARAMETER + name: jacobian for name, jacobian in rest.items()}
 
 
@@ -258,7 +263,7 @@ def make_plan(model: nn.Module, x: Tensor, readout: Readout, parameters: Selecte
     covered = proof.structured.parameters() | set(_rest(chosen, proof.structured))
     assert covered == set(chosen.names), "every selected parameter is covered once"
     return Plan(
-        model=model,
+        number=next(model.parameters()).element_size(),
         readout=readout,
         parameters=chosen,
         structured=proof.structured,

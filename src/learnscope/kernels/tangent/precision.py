@@ -39,8 +39,12 @@ def inputs_in(x: Tensor, dtype: torch.dtype | None) -> Tensor:
 @contextmanager
 def undisturbed(x: Tensor) -> Iterator[None]:
     """Compute in the dtypes of the inputs, and with gradients, whatever context the caller is in."""
-    with torch.autocast(x.device.type, enabled=False), torch.inference_mode(False):
+    inference, autocast = torch.is_inference_mode_enabled(), torch.is_autocast_enabled(x.device.type)
+    if torch.is_grad_enabled() and not inference and not autocast:
         yield
+    else:
+        with torch.autocast(x.device.type, enabled=False), torch.inference_mode(False):
+            yield
 
 
 def warn_if_not_finite(kernel: Tensor | dict[str, Tensor], model: nn.Module) -> None:

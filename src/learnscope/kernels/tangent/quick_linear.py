@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,37 +10,29 @@ from torch import Tensor, nn
 from learnscope.matrix_products import product
 
 
-@contextmanager
-def quick_linear_layers(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Let linear layers among the modules multiply by :func:`learnscope.matrix_products.product` until the end.
+def linear(layer: nn.Linear, input: Tensor) -> Tensor:
+    """Return the outputs of a layer, of matrices on a CPU by :func:`learnscope.matrix_products.product`.
 
-    That is done to matrices on a CPU; all else is left to torch. Results differ by rounding only.
-    Gradients flow to the inputs of such a layer, and not to its weights and bias: enough for whoever asks for gradients
-    by what modules return. Backward passes that compute activations again belong in here as well.
+    All else is left to torch. Results differ by rounding only. Gradients flow to the inputs, and not to weights and
+    biases.
 
     Examples:
         >>> layer, x = nn.Linear(3, 1), torch.ones(2, 3, requires_grad=True)
-        >>> with quick_linear_layers([layer]):
-        ...     y = layer(x)
-        >>> torch.allclose(torch.autograd.grad(y.sum(), x)[0], layer.weight)
+        >>> torch.allclose(torch.autograd.grad(linear(layer, x).sum(), x)[0], layer.weight)
         True
     """
-    layers = [module for module in modules if type(module) is nn.Linear and "forward" not in vars(module)]
-    for layer in layers:
-        layer.forward = partial(_forward, layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
-
-
-def _forward(layer: nn.Linear, input: Tensor) -> Tensor:
-    quick = type(input) is Tensor and input.ndim == 2 and input.device.type == "cpu"
-    own = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
-    if quick and all(each.is_leaf and each.dtype == input.dtype for each in own):
-        return _Linear.apply(input, *own)
+    weight, bias = layer.weight, layer.bias
+    if type(input) is Tensor and input.ndim == 2 and input.device.type == "cpu" and _is_own(weight, input):
+        if bias is None:
+            return _Linear.apply(input, weight)
+        if _is_own(bias, input):
+            return _Linear.apply(input, weight, bias)
     return nn.Linear.forward(layer, input)
+
+
+def _is_own(parameter: Tensor, input: Tensor) -> bool:
+    """Return whether a parameter hangs on nothing else, and is of the dtype of the inputs."""
+    return parameter.is_leaf and parameter.dtype == input.dtype
 
 
 class _Linear(torch.autograd.Function):

@@ -7,7 +7,6 @@ behaviour follows from their attributes; for any other class only a new look tel
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -36,10 +35,10 @@ def remembered_plan(
     key = (*known, x.shape, x.dtype, x.device, method)
     kept = PLANS.get(model)
     if kept is not None and kept[0] == key:
-        return replace(kept[1], model=model)
+        return kept[1]
     plan = make_plan(model, x, readout, parameters, method)
     if not plan.rest:
-        PLANS[model] = key, replace(plan, model=nn.Identity())  # a reference would keep the model alive
+        PLANS[model] = key, plan
     return plan
 
 
@@ -47,19 +46,24 @@ def _signature(model: nn.Module) -> Hashable:
     """Return all that tells what PyTorch's own modules do, but the numbers; NotImplemented for others."""
     if _has_any_global_hook():
         return NotImplemented
+    places: dict[int, int] = {}
     modules = []
     for name, module in model.named_modules(remove_duplicate=False):
         attributes = _attributes(module)
         if attributes is NotImplemented:
             return NotImplemented
-        modules.append((name, type(module), type(module).forward, module.training, attributes))
-    places: dict[int, int] = {}
-    tensors = [
-        (name, places.setdefault(id(p), len(places)), type(p), p.shape, p.stride(), p.dtype, p.device, p.requires_grad)
-        for named in (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
-        for name, p in named
-    ]
-    return tuple(modules), tuple(tensors)
+        own = tuple(
+            (key, p if p is None else (places.setdefault(id(p), len(places)), *_looks(p)))
+            for held in (module._parameters, module._buffers)
+            for key, p in held.items()
+        )
+        modules.append((name, type(module), type(module).forward, module.training, attributes, own))
+    return tuple(modules)
+
+
+def _looks(tensor: Tensor) -> tuple[Hashable, ...]:
+    """Return all about a tensor but its numbers."""
+    return type(tensor), tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad
 
 
 def _attributes(module: nn.Module) -> Hashable:
