@@ -15,8 +15,12 @@ from torch.nn.utils import parameters_to_vector
 from learnscope.dynamics.margin_losses import MarginLoss
 from learnscope.dynamics.shallow.run import GOALS, StoppedBy
 from learnscope.errors import InputError
+from learnscope.kernels.tangent.capture import Saved
 from learnscope.kernels.tangent.functional import call_with
 from learnscope.kernels.tangent.selection import refuse_coupled
+
+CACHED = 2**23  # bytes kept for the backward pass that a processor's caches hold: more takes twice as long
+PREDICTED = 1000  # examples whose predictions are computed at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +66,8 @@ class ModuleRun:
     def predict(self, x: Tensor) -> Tensor:
         """Return F(x) = α (f(x) − f₀(x)) of the module after training, [n]."""
         with torch.no_grad():
-            return self.alpha * (self.network(x) - self.initial(x)).reshape(len(x))
+            moved = [self.network(some) - self.initial(some) for some in x.split(PREDICTED)]
+            return self.alpha * torch.cat(moved).reshape(len(x))
 
     def weight_change(self) -> float:
         """Return ‖θ − θ₀‖ / ‖θ₀‖ over all parameters."""
@@ -72,7 +77,10 @@ class ModuleRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModuleProblem:
-    """A module, examples x [p, ...] and labels y [p], α and the loss; states are vectors of all trained parameters."""
+    """A module, examples x [p, ...] and labels y [p], α and the loss; states are vectors of all trained parameters.
+
+    ``piece`` examples at a time pass through the module.
+    """
 
     model: nn.Module
     x: Tensor
@@ -81,6 +89,7 @@ class ModuleProblem:
     loss: MarginLoss
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
+    piece: int
 
     @property
     def has_margins(self) -> bool:
@@ -96,13 +105,12 @@ class ModuleProblem:
         """Return a state that gradients are taken in, and f on the examples, or on some rows of them."""
         state = state.detach().requires_grad_()
         with torch.enable_grad():
-            examples = self.x if rows is None else self.x[rows]
-            return state, call_with(self.model, self._named(state), examples).reshape(len(examples))
+            return state, self._called(state, self.x if rows is None else self.x[rows])
 
     def outputs(self, state: Tensor) -> Tensor:
         """Return f on the examples."""
         with torch.no_grad():
-            return call_with(self.model, self._named(state), self.x).reshape(len(self.x))
+            return self._called(state, self.x)
 
     def velocity(self, state: Tensor, output: Tensor, predictions: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return −∂L/∂θ at a state from :meth:`at`, whose graph it frees, for predictions F."""
@@ -122,6 +130,11 @@ class ModuleProblem:
             for name, value in self._named(state).items():
                 named[name].copy_(value)
         return made
+
+    def _called(self, state: Tensor, x: Tensor) -> Tensor:
+        """Return f on examples; autograd goes backward through the last piece first, and then forgets it."""
+        named = self._named(state)
+        return torch.cat([call_with(self.model, named, some).reshape(len(some)) for some in x.split(self.piece)])
 
     def _named(self, state: Tensor) -> dict[str, Tensor]:
         pieces = state.split([shape.numel() for shape in self.shapes])
@@ -183,11 +196,13 @@ def problem_of(model: nn.Module, x: Tensor, y: Tensor, alpha: float, loss: Margi
         wrong = float(y[y.abs() != 1][0])
         raise InputError(f"a label is {wrong:g} but the {loss.kind} loss takes −1 and +1; map the classes to them.")
     refuse_coupled(model)
-    with torch.no_grad():
+    saved = Saved(model)
+    with torch.enable_grad(), saved.watched():
         shape = model(x[:1]).shape
     if shape.numel() != 1:
         raise InputError(f"the module has outputs of shape {list(shape[1:])} for an example; give it a single one.")
     trained = {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
     if not trained:
         raise InputError("no parameter of the module requires gradients; there is nothing to train.")
-    return ModuleProblem(model, x, y, alpha, loss, tuple(trained), tuple(trained.values()))
+    piece = max(1, CACHED // max(1, saved.bytes)) if x.device.type == "cpu" else len(x)
+    return ModuleProblem(model, x, y, alpha, loss, tuple(trained), tuple(trained.values()), piece)
