@@ -26,6 +26,7 @@ BENCHMARKS = (
     "tangent_kernel",
     "one_hidden_layer",
     "proximal_flow",
+    "module_flow",
 )
 
 

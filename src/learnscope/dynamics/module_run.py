@@ -19,7 +19,7 @@ from learnscope.kernels.tangent.capture import Saved
 from learnscope.kernels.tangent.functional import call_with
 from learnscope.kernels.tangent.selection import refuse_coupled
 
-CACHED = 2**23  # bytes kept for the backward pass that a processor's caches hold: more takes twice as long
+CACHED = 2**24  # bytes kept for the backward pass that a processor's caches hold: more takes twice as long
 PREDICTED = 1000  # examples whose predictions are computed at once
 
 

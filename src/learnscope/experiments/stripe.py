@@ -48,7 +48,7 @@ from learnscope.report.chart import Figure
 LAZY = 1e4  # α at which weights do not move
 LARGE = 256  # examples from which on λ is large, and the exponent is judged
 PER_DECADE = 8  # moments of a training that are kept
-TIMES = 10 ** (np.arange(-4, 29) / PER_DECADE)
+TIMES = 10 ** (np.arange(-4, 49) / PER_DECADE)
 NEURONS = 200  # that are drawn, at most
 REGIMES = ("feature", "lazy", "random labels")
 
