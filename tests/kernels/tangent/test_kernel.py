@@ -456,3 +456,11 @@ def test_integer_inputs_are_taken_as_they_are():
     model = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2)).double()
     tokens = torch.tensor([[0, 1], [1, 1], [4, 0]])
     torch.testing.assert_close(tangent_kernel(model, tokens), reference.tangent_kernel(model, tokens))
+
+
+def test_a_compiled_network_has_the_kernel_of_the_one_it_was_made_of(x):
+    model = mlp()
+    compiled = torch.compile(model, backend="eager")
+    before = compiled(x)
+    torch.testing.assert_close(tangent_kernel(compiled, x), tangent_kernel(model, x))  # pyright: ignore[reportArgumentType]
+    assert torch.equal(compiled(x), before)
