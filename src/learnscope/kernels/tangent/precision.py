@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -38,13 +39,15 @@ def inputs_in(x: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 @contextmanager
 def undisturbed(x: Tensor) -> Iterator[None]:
-    """Compute in the dtypes of the inputs, and with gradients, whatever context the caller is in."""
+    """Compute in the dtypes of the inputs, with gradients, and by no compiled code, whatever the caller does."""
     inference, autocast = torch.is_inference_mode_enabled(), torch.is_autocast_enabled(x.device.type)
-    if torch.is_grad_enabled() and not inference and not autocast:
+    may_compile = "torch._dynamo" in sys.modules  # nothing is compiled without, and it takes seconds to import
+    if torch.is_grad_enabled() and not (inference or autocast or may_compile):
         yield
-    else:
-        with torch.autocast(x.device.type, enabled=False), torch.inference_mode(False):
-            yield
+        return
+    eager = torch.compiler.set_stance("force_eager") if may_compile else nullcontext()
+    with eager, torch.autocast(x.device.type, enabled=False), torch.inference_mode(False):
+        yield
 
 
 def warn_if_not_finite(kernel: Tensor | dict[str, Tensor], model: nn.Module) -> None:
