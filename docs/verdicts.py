@@ -113,7 +113,10 @@ def _claim(claim: dict[str, Any]) -> str:
 
 def _row(criterion: dict[str, Any]) -> str:
     control = criterion["control"]
-    against = f"{_measured(control)}, {'fails' if control['fails'] else 'passes'}: {control['name']}" if control else ""
+    outcome = control and (
+        "fails" if control["fails"] else "no number" if control["measured"] is None else "does not fail"
+    )
+    against = f"{_measured(control)}, {outcome}: {control['name']}" if control else ""
     low, high = (_number(end) for end in criterion["band"])
     cells = (
         criterion["name"],

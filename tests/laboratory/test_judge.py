@@ -8,6 +8,7 @@ from learnscope.errors import InputError
 from learnscope.laboratory import Claim, Criterion, at_least, judge, simulate_all, within
 from learnscope.laboratory.bootstrap import over_seeds, pooled
 from learnscope.laboratory.judge import placed
+from learnscope.laboratory.summary import control_text
 
 
 def mean_of_shifted(data):
@@ -104,6 +105,18 @@ def test_a_control_that_passes_makes_the_claim_inconclusive(variant):
     (verdict,) = judge(experiment, simulate_all(experiment, experiment.settings(dim=50), seeds=5))
     assert verdict.criteria[0].verdict == "reproduced"
     assert verdict.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(("control", "outcome"), [(9.0, "fails"), (2.0, "does not fail"), (np.nan, "no number")])
+def test_a_control_without_a_number_is_not_said_to_pass(variant, control, outcome):
+    measure = lambda d: d["mean"].sel(shift=2.0)  # noqa: E731
+    against = lambda d: d["seed"] * 0.0 + control  # noqa: E731
+    criterion = Criterion("mean", measure, 2.0, within(0.5), "a test", against, "another")
+    experiment = variant(claims=(Claim("c", "s", "s", (criterion,)),))
+    (verdict,) = judge(experiment, simulate_all(experiment, experiment.settings(dim=50), seeds=5))
+    assert verdict.criteria[0].control.outcome == outcome
+    assert control_text(verdict.criteria[0]).endswith("fails, as it must" if outcome == "fails" else outcome)
+    assert verdict.verdict == ("reproduced" if outcome == "fails" else "inconclusive")
 
 
 def test_points_that_are_not_finite_are_left_out_of_the_claims_with_a_count(variant, with_nan):

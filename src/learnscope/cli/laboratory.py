@@ -213,8 +213,8 @@ def _control(judged: Judged) -> Any:
 
     if judged.control is None:
         return Text("")
-    value = number(float(judged.control.measured))
-    return Text(f"{value} fails") if judged.control.fails else Text(f"{value} PASSES", style="bold red")
+    value, outcome = number(float(judged.control.measured)), judged.control.outcome
+    return Text(f"{value} {outcome}", style={"does not fail": "bold red", "no number": "dim"}.get(outcome, ""))
 
 
 def _styled(text: str) -> Any:

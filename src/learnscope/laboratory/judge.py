@@ -27,6 +27,13 @@ class Control:
     measured: Estimate
     fails: bool
 
+    @property
+    def outcome(self) -> str:
+        """What there is to say: "fails", as it must, "does not fail", or that it has "no number"."""
+        if self.fails:
+            return "fails"
+        return "no number" if np.isnan(float(self.measured)) else "does not fail"
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:

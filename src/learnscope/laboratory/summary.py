@@ -54,9 +54,8 @@ def control_text(judged: Judged) -> str:
     """Return the control's number and whether it failed, as it must."""
     if judged.control is None:
         return ""
-    return (
-        f"{measured_text(judged.control.measured)}, {'fails, as it must' if judged.control.fails else 'does not fail'}"
-    )
+    outcome = "fails, as it must" if judged.control.fails else judged.control.outcome
+    return f"{measured_text(judged.control.measured)}, {outcome}"
 
 
 def _claim(verdict: ClaimVerdict) -> dict[str, Any]:
