@@ -59,8 +59,12 @@ def _of_runs(folders: list[Path]) -> dict[str, Any]:
         name = json.loads((folder / "settings.json").read_text())["experiment"]
         judged = json.loads((folder / "claims.json").read_text())
         told = shlex.split(json.loads((folder / "provenance.json").read_text())["sessions"][-1]["command"])[1:]
-        command = shlex.join(_without(told, "--store"))
-        found[name] = judged | {"notes": [f"`learnscope {command}`, {judged['seeds']} seeds.", *judged["notes"]]}
+        command = shlex.join(_without(_without(told, "--store"), "--workers"))
+        notes = [f"`learnscope {command}`, {judged['seeds']} seeds.", *judged["notes"]]
+        measured = [claim for claim in judged["claims"] if any(c["measured"] is not None for c in claim["criteria"])]
+        if others := [claim["name"] for claim in judged["claims"] if claim not in measured]:
+            notes.append(f"These settings leave out what {', '.join(others)} is judged by.")
+        found[name] = judged | {"claims": measured, "notes": notes}
     return found
 
 
