@@ -24,9 +24,9 @@ def dimension_known(scope):
     return data["step"].values[np.isfinite(data["intrinsic_dimension"].values).any(axis=1)].tolist()
 
 
-def test_a_close_look_is_due_when_the_step_has_tripled_or_after_a_pause():
-    assert looked(range(2000)) == [0, 1, 3, 9, 27, 81, 243, 729, 1329, 1929]
-    assert looked([0, 700, 1400]) == [0, 700, 1400]
+def test_a_close_look_is_due_when_the_step_has_quadrupled_or_after_a_pause():
+    assert looked(range(4000)) == [0, 1, 4, 16, 64, 256, 1024, 2024, 3024]
+    assert looked([0, 1100, 2200]) == [0, 1100, 2200]
     assert is_due(5, None)
     assert last_look([]) is None
 
@@ -36,15 +36,15 @@ def test_looks_never_lie_further_apart_than_the_rule_allows_and_the_schedule_mak
     seen = looked(steps)
     for step in steps:
         before = max(look for look in seen if look <= step)
-        assert step < max(3 * before, 1) or step == before
-        assert step < before + 600
+        assert step < max(4 * before, 1) or step == before
+        assert step < before + 1000
 
 
 def test_by_default_what_rests_on_neighbours_is_measured_at_close_looks_and_the_rest_always(small_model, blobs, train):
     with Scope(small_model, blobs, at=schedules.every(1)) as scope:
         train(small_model, *blobs, 5, scope)
-        assert dimension_known(scope) == [0, 1, 3]
-    assert dimension_known(scope) == [0, 1, 3, 5]
+        assert dimension_known(scope) == [0, 1, 4]
+    assert dimension_known(scope) == [0, 1, 4, 5]
     data = scope.data
     np.testing.assert_array_equal(np.isfinite(data["kernel_trace"]), np.isfinite(data["distinct_examples"][:, 0]))
     np.testing.assert_array_equal(np.isfinite(data["knn_accuracy"]), np.isfinite(data["intrinsic_dimension"]))
@@ -107,11 +107,11 @@ def test_an_observable_that_is_asked_for_is_measured_every_time(small_model, blo
 def test_a_second_scope_goes_on_with_the_looks_of_the_first(small_model, blobs, train, tmp_path):
     more = {"observables": [Occasional(IntrinsicDimension())], "at": schedules.every(1), "store": tmp_path}
     first = Scope(small_model, blobs, **more)
-    train(small_model, *blobs, 4, first)
+    train(small_model, *blobs, 5, first)
     first.close(measure=False)
     second = Scope(small_model, blobs, **more)
-    train(small_model, *blobs, 6, second)
-    assert dimension_known(second) == [0, 1, 3, 9]
+    train(small_model, *blobs, 12, second)
+    assert dimension_known(second) == [0, 1, 4, 16]
 
 
 @pytest.mark.parametrize("task", ["classification", "regression", None])

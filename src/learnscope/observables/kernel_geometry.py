@@ -48,7 +48,7 @@ def eigenvalues(kernels: Tensor) -> Tensor:
 class KernelGeometry:
     """Movement, speed, spectrum and alignment of the tangent kernel, of the network and by layer.
 
-    Missing but at close looks, when the step has tripled or 600 steps have passed, and at the end. The kernel is that
+    Missing but at close looks, when the step has quadrupled or 1,000 have passed, and at the end. The kernel is that
     of one fixed combination of the outputs, on a part of the probe that holds its classes in equal numbers.
     """
 

@@ -202,8 +202,8 @@ class Observable(Protocol):
 class Occasional:
     """An observable that costs more than most, to be measured at close looks alone, and missing in between.
 
-    A close look is due at the start, when the step has tripled since the last one or 600 steps have passed, and at the
-    end. The tangent kernel is taken at close looks too.
+    A close look is due at the start, when the step has quadrupled since the last one or 1,000 have passed, and at
+    the end. The tangent kernel is taken at close looks too.
 
     Attributes:
         observable: what to measure.

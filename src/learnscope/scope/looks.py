@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-GROWTH, PAUSE = 3, 600
+GROWTH, PAUSE = 4, 1000
 
 
 def is_due(step: int, last: int | None) -> bool:
-    """Return whether to look closely again: when the step has tripled since the last time, or 600 steps have passed.
+    """Return whether to look closely again: when the step has quadrupled since the last time, or 1,000 passed.
 
-    A close look takes as long as five steps or so on batches of 64.
+    What a close look takes of the training of small networks is in ``benchmarks/overhead.py``.
     """
     return last is None or step >= GROWTH * last or step >= last + PAUSE
 

@@ -63,7 +63,7 @@ class Scope:
         StoreError: if the folder cannot be written or holds another run's record.
 
     Cost: for each measurement one forward pass over the probe, and m n min(m, n) multiplications for the singular
-    values of each m × n weight. When the step has tripled or 600 steps have passed, and at the end, a close look too:
+    values of each m × n weight. When the step has quadrupled or 1,000 have passed, and at the end, a close look too:
     n² d for the neighbours in each layer; and the tangent kernel, of one combination of the outputs on 64 examples
     with as many of each class as can be, and the linearisation on half of them, which take two or three steps on
     batches of 64. Observables that you name yourself are measured every time, but for those of the tangent kernel.
