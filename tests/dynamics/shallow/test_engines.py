@@ -106,7 +106,9 @@ def test_in_single_precision_they_agree_to_rounding(kind):
     assert fast.outputs.dtype == fast.network.weights.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("width", "dim", "n"), [(1, 1, 1), (2, 1, 8), (7, 5, 9), (33, 2, 17), (16, 40, 3)])
+@pytest.mark.parametrize(
+    ("width", "dim", "n"), [(1, 1, 1), (2, 1, 8), (7, 5, 9), (33, 2, 17), (9, 3, 20), (20, 4, 8), (16, 40, 3)]
+)
 def test_any_size_fits_into_panels_and_tiles(width, dim, n):
     for kind in KINDS:
         made = problem(width, dim, n, kind=kind, loss="logistic") if width % 2 == 0 else odd(width, dim, n, kind)

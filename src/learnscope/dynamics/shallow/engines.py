@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cache
 from typing import Literal, TypeVar
 
@@ -92,14 +92,23 @@ def side_by_side(function: Callable[[Task, threading.Event], Result], tasks: Seq
 
     If one raises, or Ctrl-C is pressed, ``halt`` is set, and those that are running are expected to raise soon.
     """
-    halt = threading.Event()
+    halt, results, waiting = threading.Event(), dict[int, Result](), iter(range(len(tasks)))
     workers = min(len(tasks), torch.get_num_threads())
     if workers == 1:
         return [function(task, halt) for task in tasks]
+
+    def work() -> None:
+        # Python's lock makes `next` safe; a future for each task would take as long as a small network's set-up.
+        for place in waiting:
+            if halt.is_set():
+                return
+            results[place] = function(tasks[place], halt)
+
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(function, task, halt) for task in tasks]
+        futures = [pool.submit(work) for _ in range(workers)]
         try:
-            return [future.result() for future in futures]
+            for future in as_completed(futures):
+                future.result()
         finally:
             halt.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+    return [results[place] for place in range(len(tasks))]

@@ -175,7 +175,7 @@ def rules_of(
     """Return a training's rules as numbers."""
     network, loss, activation = problem.network, problem.loss, problem.network.activation
     n = problem.x.shape[0]  # len() of a tensor is slow
-    outputs_of, gradients_of = ENTRIES.passes(activation.kind, 8 * network.weights.element_size())
+    outputs_of, gradients_of = ENTRIES.passes(activation.kind, 8 * network.weights.element_size(), network.dim)
     sharpness = float(activation.sharpness) if activation.kind == "softplus" else 1.0
     return Rules(
         n=n,

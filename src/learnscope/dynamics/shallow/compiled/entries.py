@@ -31,10 +31,11 @@ allocating: Callable[..., Any] = passes.njit(nogil=True, cache=True, error_model
 class Entries(NamedTuple):
     """What there is to call; the arguments are those of the functions of the same names in this package.
 
-    ``passes`` returns both passes for an activation and the bits of a number, as functions with an address.
+    ``passes`` returns both passes for an activation, the bits of a number and the number of inputs, as functions with
+    an address.
     """
 
-    passes: Callable[[str, int], tuple[Any, Any]]
+    passes: Callable[[str, int, int], tuple[Any, Any]]
     prepared: Callable[..., Any]
     rows: Callable[..., Any]
     begin: Callable[..., None]
@@ -46,55 +47,70 @@ class Entries(NamedTuple):
     dismiss: Callable[..., None]
 
 
+def _gradients(sources: str, known: int) -> dict[str, Callable[..., None]]:
+    """Return the second pass by activation, for a number of inputs that is known when it is compiled, or for any: 0."""
+
+    @passes.named(f"gradients_of_relu_in_{known}")
+    def relu(parameters, examples, pulls, gradients, sharpness, dim, first, last):
+        assert sources
+        passes.gradients_of_relu(parameters, examples, pulls, gradients, sharpness, known or dim, first, last)
+
+    @passes.named(f"gradients_of_softplus_in_{known}")
+    def softplus(parameters, examples, pulls, gradients, sharpness, dim, first, last):
+        assert sources
+        passes.gradients_of_softplus(parameters, examples, pulls, gradients, sharpness, known or dim, first, last)
+
+    @passes.named(f"gradients_of_erf_in_{known}")
+    def erf(parameters, examples, pulls, gradients, sharpness, dim, first, last):
+        assert sources
+        passes.gradients_of_erf(parameters, examples, pulls, gradients, sharpness, known or dim, first, last)
+
+    @passes.named(f"gradients_of_tanh_in_{known}")
+    def tanh(parameters, examples, pulls, gradients, sharpness, dim, first, last):
+        assert sources
+        passes.gradients_of_tanh(parameters, examples, pulls, gradients, sharpness, known or dim, first, last)
+
+    return {"relu": relu, "softplus": softplus, "erf": erf, "tanh": tanh}
+
+
 def _entries(sources: str) -> Entries:
-    def outputs_of_relu(parameters, examples, outputs, sharpness, dim, lanes, first, last):
+    def outputs_of_relu(parameters, examples, outputs, sharpness, dim, first, last):
         assert sources
-        passes.outputs_of_relu(parameters, examples, outputs, sharpness, dim, lanes, first, last)
+        passes.outputs_of_relu(parameters, examples, outputs, sharpness, dim, first, last)
 
-    def gradients_of_relu(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
+    def outputs_of_softplus(parameters, examples, outputs, sharpness, dim, first, last):
         assert sources
-        passes.gradients_of_relu(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
+        passes.outputs_of_softplus(parameters, examples, outputs, sharpness, dim, first, last)
 
-    def outputs_of_softplus(parameters, examples, outputs, sharpness, dim, lanes, first, last):
+    def outputs_of_erf(parameters, examples, outputs, sharpness, dim, first, last):
         assert sources
-        passes.outputs_of_softplus(parameters, examples, outputs, sharpness, dim, lanes, first, last)
+        passes.outputs_of_erf(parameters, examples, outputs, sharpness, dim, first, last)
 
-    def gradients_of_softplus(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
+    def outputs_of_tanh(parameters, examples, outputs, sharpness, dim, first, last):
         assert sources
-        passes.gradients_of_softplus(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
+        passes.outputs_of_tanh(parameters, examples, outputs, sharpness, dim, first, last)
 
-    def outputs_of_erf(parameters, examples, outputs, sharpness, dim, lanes, first, last):
-        assert sources
-        passes.outputs_of_erf(parameters, examples, outputs, sharpness, dim, lanes, first, last)
-
-    def gradients_of_erf(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
-        assert sources
-        passes.gradients_of_erf(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
-
-    def outputs_of_tanh(parameters, examples, outputs, sharpness, dim, lanes, first, last):
-        assert sources
-        passes.outputs_of_tanh(parameters, examples, outputs, sharpness, dim, lanes, first, last)
-
-    def gradients_of_tanh(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
-        assert sources
-        passes.gradients_of_tanh(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last)
-
-    both = {
-        "relu": (outputs_of_relu, gradients_of_relu),
-        "softplus": (outputs_of_softplus, gradients_of_softplus),
-        "erf": (outputs_of_erf, gradients_of_erf),
-        "tanh": (outputs_of_tanh, gradients_of_tanh),
+    outputs_of = {
+        "relu": outputs_of_relu,
+        "softplus": outputs_of_softplus,
+        "erf": outputs_of_erf,
+        "tanh": outputs_of_tanh,
     }
 
     @cache
-    def passes_of(activation: str, bits: int) -> tuple[Any, Any]:
+    def passes_of(activation: str, bits: int, dim: int) -> tuple[Any, Any]:
+        known = dim if dim <= passes.FEW_INPUTS else 0
+        return compiled(outputs_of[activation], 3, bits), gradients_for(activation, bits, known)
+
+    @cache
+    def gradients_for(activation: str, bits: int, known: int) -> Any:
+        return compiled(_gradients(sources, known)[activation], 4, bits)
+
+    @cache
+    def compiled(function: Callable[..., None], arrays: int, bits: int) -> Any:
         number = getattr(types, f"float{bits}")
-        numbers, sizes = types.Array(number, 1, "C"), (number, *[types.intp] * 4)
-        outputs_of, gradients_of = (
-            cfunc(types.void(*[numbers] * arrays, *sizes), cache=True, error_model="numpy", _nrt=False)(function)
-            for arrays, function in zip((3, 4), both[activation], strict=True)
-        )
-        return outputs_of, gradients_of
+        signature = types.void(*[types.Array(number, 1, "C")] * arrays, number, *[types.intp] * 3)
+        return cfunc(signature, cache=True, error_model="numpy", _nrt=False)(function)
 
     @allocating
     def prepared(weights, biases, outputs, x, y, directions, moving, lanes):

@@ -16,6 +16,8 @@ import numba
 from learnscope.dynamics.shallow.compiled import tiles
 from learnscope.dynamics.shallow.compiled.lanes import ROWS
 
+# Up to so many inputs, gradients are compiled for each number of them: all sums of a panel then stay in registers.
+FEW_INPUTS = 4
 njit: Any = numba.njit  # whose type leaves `_nrt` out
 # None of these makes an array, which is what `_nrt` lets functions do: with it each call would count, atomically, who
 # holds each of the arrays. To hand over a training's hundred numbers takes long too, so its functions are compiled in.
@@ -39,8 +41,9 @@ def named(name: str) -> Callable[..., Any]:
 
 
 @inlined
-def preactivations(parameters, neuron, examples, example, dim, lanes):
+def preactivations(parameters, neuron, examples, example, dim):
     """Return ω·x + b for a panel of neurons and a tile of examples, given where they begin."""
+    lanes = tiles.lanes_for(parameters)
     u = tiles.repeated(parameters, neuron + dim * lanes)
     for i in range(dim):
         u = tiles.add_outer(u, parameters, neuron + i * lanes, examples, example + i * ROWS)
@@ -96,8 +99,9 @@ def tanh(u, sharpness):
 
 
 @inlined
-def add_products(gradients, neuron, pulled, examples, example, dim, lanes):
+def add_products(gradients, neuron, pulled, examples, example, dim):
     """Add Σ pulled · x over a tile to the gradients of a panel's ω, four inputs at a time, then two, then one."""
+    lanes = tiles.lanes_for(gradients)
     fours, twos = dim - dim % 4, dim - dim % 2
     for i in range(0, fours, 4):
         tiles.add_inner_of_four(gradients, neuron + i * lanes, pulled, examples, example + i * ROWS)
@@ -112,29 +116,31 @@ def _passes(kind, value_of, pulled_by):
 
     @compiled
     @named(f"outputs_of_{kind}")
-    def outputs_of(parameters, examples, outputs, sharpness, dim, lanes, first, last):
+    def outputs_of(parameters, examples, outputs, sharpness, dim, first, last):
+        lanes = tiles.lanes_for(parameters)
         panel = (dim + 2) * lanes
         for tile in range(first, last):
             total = tiles.zeros(parameters)
             for neuron in range(0, len(parameters), panel):
-                u = preactivations(parameters, neuron, examples, tile * dim * ROWS, dim, lanes)
+                u = preactivations(parameters, neuron, examples, tile * dim * ROWS, dim)
                 value = value_of(u, sharpness)
                 total = tiles.add_product(total, value, parameters, neuron + (dim + 1) * lanes)
             tiles.store_sums(outputs, tile * ROWS, total)
 
-    @compiled
+    @inlined
     @named(f"gradients_of_{kind}")
-    def gradients_of(parameters, examples, pulls, gradients, sharpness, dim, lanes, first, last):
+    def gradients_of(parameters, examples, pulls, gradients, sharpness, dim, first, last):
+        lanes = tiles.lanes_for(parameters)
         panel = (dim + 2) * lanes
         for neuron in range(first * panel, last * panel, panel):
             for row in range(neuron, neuron + panel, lanes):
                 tiles.clear_row(gradients, row)
             for tile in range(len(pulls) // ROWS):
-                u = preactivations(parameters, neuron, examples, tile * dim * ROWS, dim, lanes)
+                u = preactivations(parameters, neuron, examples, tile * dim * ROWS, dim)
                 pulled, value, pull = pulled_by(u, sharpness, tiles.filled(pulls, tile * ROWS))
                 tiles.add_sums(gradients, neuron + dim * lanes, pulled)
                 tiles.add_sums_of_products(gradients, neuron + (dim + 1) * lanes, value, pull)
-                add_products(gradients, neuron, pulled, examples, tile * dim * ROWS, dim, lanes)
+                add_products(gradients, neuron, pulled, examples, tile * dim * ROWS, dim)
             outputs = neuron + (dim + 1) * lanes
             for row in range(neuron, outputs, lanes):
                 tiles.scale_row(gradients, row, 1.0, parameters, outputs)

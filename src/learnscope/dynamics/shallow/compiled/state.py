@@ -102,7 +102,7 @@ def set_outputs(parameters, outputs, a, r, rank):
     """Set f at this thread's share of the examples."""
     sharpness = parameters.dtype.type(r.sharpness)
     first, last = share(len(outputs) // ROWS, rank, r.threads)
-    call(r.outputs_of, (parameters, a.examples, outputs, sharpness, r.dim, r.lanes, first, last))
+    call(r.outputs_of, (parameters, a.examples, outputs, sharpness, r.dim, first, last))
     factor = parameters.dtype.type(r.value_factor / r.width)
     for k in range(first * ROWS, last * ROWS):
         outputs[k] *= factor
@@ -113,7 +113,7 @@ def set_velocity(parameters, velocity, a, r, rank):
     """Set −h ∂L/∂θ from the pulls, zero for what is frozen, for this thread's share of the neurons."""
     sharpness, size = parameters.dtype.type(r.sharpness), (r.dim + 2) * r.lanes
     first, last = share(len(velocity) // size, rank, r.threads)
-    call(r.gradients_of, (parameters, a.examples, a.pulls, velocity, sharpness, r.dim, r.lanes, first, last))
+    call(r.gradients_of, (parameters, a.examples, a.pulls, velocity, sharpness, r.dim, first, last))
     value, slope = parameters.dtype.type(-r.value_factor / r.n), parameters.dtype.type(-r.slope_factor / r.n)
     for panel in range(first * size, last * size, size):
         outputs = panel + size - r.lanes

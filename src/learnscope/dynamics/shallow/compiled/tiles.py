@@ -3,7 +3,7 @@
 # ruff: noqa: ANN001, ANN201, ANN202 (Numba infers the types of what it compiles)
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -34,7 +34,11 @@ class TileModel(models.PrimitiveModel):
 
 
 class _Emit:
-    """What every intrinsic needs: memory of an array at an offset, rows of a tile, and tiles of rows."""
+    """What every intrinsic needs: memory of an array at an offset, rows of a tile, and tiles of rows.
+
+    Arrays in which sums are kept share no memory with those that are given. LLVM is told so, and keeps a sum in a
+    register through a loop where it can.
+    """
 
     def __init__(self, context: Any, builder: ir.IRBuilder, typed: Any) -> None:
         self.context, self.builder, self.dtype = context, builder, typed.dtype
@@ -44,16 +48,32 @@ class _Emit:
         return self.builder.gep(data, [offset])
 
     def load(self, pointer: ir.Value) -> Lanes:
-        vector = self.builder.bitcast(pointer, vector_type(self.dtype).as_pointer())
-        loaded = self.builder.load(vector, align=self.dtype.bitwidth // 8)
-        return Lanes(self.builder, self.dtype, loaded)
+        return self._loaded(pointer, "alias.scope")
 
-    def store(self, row: Lanes, pointer: ir.Value) -> None:
+    def load_sum(self, pointer: ir.Value) -> Lanes:
+        return self._loaded(pointer, "noalias")
+
+    def store_sum(self, row: Lanes, pointer: ir.Value) -> None:
         vector = self.builder.bitcast(pointer, vector_type(self.dtype).as_pointer())
-        self.builder.store(row.value, vector, align=self.dtype.bitwidth // 8)
+        stored = self.builder.store(row.value, vector, align=self.dtype.bitwidth // 8)
+        stored.set_metadata("noalias", self._given())
 
     def fill(self, pointer: ir.Value, k: int) -> Lanes:
-        return self.spread(self.builder.load(self.builder.gep(pointer, [ir.IntType(64)(k)])))
+        number = self.builder.load(self.builder.gep(pointer, [ir.IntType(64)(k)]))
+        number.set_metadata("alias.scope", self._given())
+        return self.spread(number)
+
+    def _loaded(self, pointer: ir.Value, relation: str) -> Lanes:
+        vector = self.builder.bitcast(pointer, vector_type(self.dtype).as_pointer())
+        loaded = self.builder.load(vector, align=self.dtype.bitwidth // 8)
+        loaded.set_metadata(relation, self._given())
+        return Lanes(self.builder, self.dtype, loaded)
+
+    def _given(self) -> ir.Value:
+        """Return LLVM's name for the memory of all that is given."""
+        module = self.builder.module
+        domain = module.add_metadata([ir.MetaDataString(module, "passes")])
+        return module.add_metadata([module.add_metadata([ir.MetaDataString(module, "given"), domain])])
 
     def spread(self, number: ir.Value) -> Lanes:
         kind = vector_type(self.dtype)
@@ -71,6 +91,16 @@ class _Emit:
         for k, row in enumerate(rows):
             packed = self.builder.insert_value(packed, row.value, k)
         return packed
+
+
+@emitted
+def lanes_for(typing_context, array):
+    """Return how many lanes a vector of the array's numbers has."""
+
+    def codegen(context, builder, signature, values):
+        return ir.Constant(context.get_value_type(types.intp), lanes_of(array.dtype))
+
+    return types.intp(array), codegen
 
 
 @emitted
@@ -109,9 +139,11 @@ def add_outer(typing_context, tile, neurons, at, examples, start):
     return tile(tile, neurons, types.intp, examples, types.intp), codegen
 
 
-def _sum_of_products(pairs: Iterable[tuple[Lanes, Lanes]], total: Lanes) -> Lanes:
-    """Return total + Σ a · b over pairs (a, b)."""
-    for a, b in pairs:
+def _sum_of_products(pairs: Sequence[tuple[Lanes, Lanes]]) -> Lanes:
+    """Return Σ a · b over pairs (a, b)."""
+    (a, b), *others = pairs
+    total = a * b
+    for a, b in others:
         total = a.times_plus(b, total)
     return total
 
@@ -126,10 +158,10 @@ def _add_inner(count: int) -> Any:
             step, lanes, rows = ir.IntType(64), lanes_of(sums.dtype), emit.rows(values[2])
             places = [emit.pointer(sums, values[0], builder.add(values[1], step(j * lanes))) for j in range(count)]
             columns = [emit.pointer(examples, values[3], builder.add(values[4], step(j * ROWS))) for j in range(count)]
-            totals = [emit.load(place) for place in places]
+            totals = [emit.load_sum(place) for place in places]
             for place, column, total in zip(places, columns, totals, strict=True):
-                pairs = ((row, emit.fill(column, k)) for k, row in enumerate(rows))
-                emit.store(_sum_of_products(pairs, total), place)
+                pairs = [(row, emit.fill(column, k)) for k, row in enumerate(rows)]
+                emit.store_sum(total + _sum_of_products(pairs), place)
             return context.get_dummy_value()
 
         return types.void(sums, types.intp, tile, examples, types.intp), codegen
@@ -164,7 +196,7 @@ def add_sums(typing_context, sums, at, tile):
         place, rows = emit.pointer(sums, values[0], values[1]), emit.rows(values[2])
         while len(rows) > 1:
             rows = [rows[k] + rows[k + 1] for k in range(0, len(rows), 2)]
-        emit.store(emit.load(place) + rows[0], place)
+        emit.store_sum(emit.load_sum(place) + rows[0], place)
         return context.get_dummy_value()
 
     return types.void(sums, types.intp, tile), codegen
@@ -177,8 +209,8 @@ def add_sums_of_products(typing_context, sums, at, tile, other):
     def codegen(context, builder, signature, values):
         emit = _Emit(context, builder, sums)
         place = emit.pointer(sums, values[0], values[1])
-        pairs = zip(emit.rows(values[2]), emit.rows(values[3]), strict=True)
-        emit.store(_sum_of_products(pairs, emit.load(place)), place)
+        pairs = list(zip(emit.rows(values[2]), emit.rows(values[3]), strict=True))
+        emit.store_sum(emit.load_sum(place) + _sum_of_products(pairs), place)
         return context.get_dummy_value()
 
     return types.void(sums, types.intp, tile, other), codegen
@@ -191,7 +223,7 @@ def clear_row(typing_context, sums, at):
     def codegen(context, builder, signature, values):
         emit = _Emit(context, builder, sums)
         zero = Lanes(builder, sums.dtype, ir.Constant(vector_type(sums.dtype), None))
-        emit.store(zero, emit.pointer(sums, values[0], values[1]))
+        emit.store_sum(zero, emit.pointer(sums, values[0], values[1]))
         return context.get_dummy_value()
 
     return types.void(sums, types.intp), codegen
@@ -204,7 +236,7 @@ def scale_row(typing_context, sums, at, number, factors, start):
     def codegen(context, builder, signature, values):
         emit = _Emit(context, builder, sums)
         place, factor = emit.pointer(sums, values[0], values[1]), emit.pointer(factors, values[3], values[4])
-        emit.store(emit.load(place) * (emit.spread(values[2]) * emit.load(factor)), place)
+        emit.store_sum(emit.load_sum(place) * (emit.spread(values[2]) * emit.load(factor)), place)
         return context.get_dummy_value()
 
     return types.void(sums, types.intp, sums.dtype, factors, types.intp), codegen
