@@ -12,6 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from learnscope.dynamics.shallow.compiled import elementary
+from learnscope.dynamics.shallow.compiled.emit import Emit
 from learnscope.dynamics.shallow.compiled.lanes import ROWS, Lanes, lanes_of, vector_type
 
 emitted: Any = intrinsic  # a function that is written in LLVM's language where it is called
@@ -31,66 +32,6 @@ class TileModel(models.PrimitiveModel):
 
     def __init__(self, manager: Any, kind: Tile) -> None:
         super().__init__(manager, kind, ir.ArrayType(vector_type(kind.dtype), ROWS))
-
-
-class _Emit:
-    """What every intrinsic needs: memory of an array at an offset, rows of a tile, and tiles of rows.
-
-    Arrays in which sums are kept share no memory with those that are given. LLVM is told so, and keeps a sum in a
-    register through a loop where it can.
-    """
-
-    def __init__(self, context: Any, builder: ir.IRBuilder, typed: Any) -> None:
-        self.context, self.builder, self.dtype = context, builder, typed.dtype
-
-    def pointer(self, array: types.Array, value: ir.Value, offset: ir.Value) -> ir.Value:
-        data = self.context.make_array(array)(self.context, self.builder, value).data
-        return self.builder.gep(data, [offset])
-
-    def load(self, pointer: ir.Value) -> Lanes:
-        return self._loaded(pointer, "alias.scope")
-
-    def load_sum(self, pointer: ir.Value) -> Lanes:
-        return self._loaded(pointer, "noalias")
-
-    def store_sum(self, row: Lanes, pointer: ir.Value) -> None:
-        vector = self.builder.bitcast(pointer, vector_type(self.dtype).as_pointer())
-        stored = self.builder.store(row.value, vector, align=self.dtype.bitwidth // 8)
-        stored.set_metadata("noalias", self._given())
-
-    def fill(self, pointer: ir.Value, k: int) -> Lanes:
-        number = self.builder.load(self.builder.gep(pointer, [ir.IntType(64)(k)]))
-        number.set_metadata("alias.scope", self._given())
-        return self.spread(number)
-
-    def _loaded(self, pointer: ir.Value, relation: str) -> Lanes:
-        vector = self.builder.bitcast(pointer, vector_type(self.dtype).as_pointer())
-        loaded = self.builder.load(vector, align=self.dtype.bitwidth // 8)
-        loaded.set_metadata(relation, self._given())
-        return Lanes(self.builder, self.dtype, loaded)
-
-    def _given(self) -> ir.Value:
-        """Return LLVM's name for the memory of all that is given."""
-        module = self.builder.module
-        domain = module.add_metadata([ir.MetaDataString(module, "passes")])
-        return module.add_metadata([module.add_metadata([ir.MetaDataString(module, "given"), domain])])
-
-    def spread(self, number: ir.Value) -> Lanes:
-        kind = vector_type(self.dtype)
-        first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [ir.IntType(32)(0)] * kind.count)
-        return Lanes(
-            self.builder, self.dtype, self.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), mask)
-        )
-
-    def rows(self, tile: ir.Value) -> list[Lanes]:
-        return [Lanes(self.builder, self.dtype, self.builder.extract_value(tile, k)) for k in range(ROWS)]
-
-    def tile(self, rows: list[Lanes]) -> ir.Value:
-        packed = ir.Constant(ir.ArrayType(vector_type(self.dtype), ROWS), ir.Undefined)
-        for k, row in enumerate(rows):
-            packed = self.builder.insert_value(packed, row.value, k)
-        return packed
 
 
 @emitted
@@ -118,7 +59,7 @@ def repeated(typing_context, array, offset):
     """Return a tile with the lanes at ``array[offset:]`` in each row."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, array)
+        emit = Emit(context, builder, array)
         row = emit.load(emit.pointer(array, values[0], values[1]))
         return emit.tile([row] * ROWS)
 
@@ -130,7 +71,7 @@ def add_outer(typing_context, tile, neurons, at, examples, start):
     """Return tile[k, l] + examples[start + k] · neurons[at + l]."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, neurons)
+        emit = Emit(context, builder, neurons)
         row = emit.load(emit.pointer(neurons, values[1], values[2]))
         column = emit.pointer(examples, values[3], values[4])
         rows = [row.times_plus(emit.fill(column, k), total) for k, total in enumerate(emit.rows(values[0]))]
@@ -154,7 +95,7 @@ def _add_inner(count: int) -> Any:
     @emitted
     def added(typing_context, sums, at, tile, examples, start):
         def codegen(context, builder, signature, values):
-            emit = _Emit(context, builder, sums)
+            emit = Emit(context, builder, sums)
             step, lanes, rows = ir.IntType(64), lanes_of(sums.dtype), emit.rows(values[2])
             places = [emit.pointer(sums, values[0], builder.add(values[1], step(j * lanes))) for j in range(count)]
             columns = [emit.pointer(examples, values[3], builder.add(values[4], step(j * ROWS))) for j in range(count)]
@@ -180,7 +121,7 @@ def filled(typing_context, array, offset):
     """Return a tile whose row k is full of ``array[offset + k]``."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, array)
+        emit = Emit(context, builder, array)
         column = emit.pointer(array, values[0], values[1])
         return emit.tile([emit.fill(column, k) for k in range(ROWS)])
 
@@ -192,7 +133,7 @@ def add_sums(typing_context, sums, at, tile):
     """Add Σ_k tile[k, l] to ``sums[at + l]``."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, sums)
+        emit = Emit(context, builder, sums)
         place, rows = emit.pointer(sums, values[0], values[1]), emit.rows(values[2])
         while len(rows) > 1:
             rows = [rows[k] + rows[k + 1] for k in range(0, len(rows), 2)]
@@ -207,7 +148,7 @@ def add_sums_of_products(typing_context, sums, at, tile, other):
     """Add Σ_k tile[k, l] · other[k, l] to ``sums[at + l]``."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, sums)
+        emit = Emit(context, builder, sums)
         place = emit.pointer(sums, values[0], values[1])
         pairs = list(zip(emit.rows(values[2]), emit.rows(values[3]), strict=True))
         emit.store_sum(emit.load_sum(place) + _sum_of_products(pairs), place)
@@ -221,7 +162,7 @@ def clear_row(typing_context, sums, at):
     """Set ``sums[at + l]`` to 0."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, sums)
+        emit = Emit(context, builder, sums)
         zero = Lanes(builder, sums.dtype, ir.Constant(vector_type(sums.dtype), None))
         emit.store_sum(zero, emit.pointer(sums, values[0], values[1]))
         return context.get_dummy_value()
@@ -234,7 +175,7 @@ def scale_row(typing_context, sums, at, number, factors, start):
     """Multiply ``sums[at + l]`` by number · ``factors[start + l]``."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, sums)
+        emit = Emit(context, builder, sums)
         place, factor = emit.pointer(sums, values[0], values[1]), emit.pointer(factors, values[3], values[4])
         emit.store_sum(emit.load_sum(place) * (emit.spread(values[2]) * emit.load(factor)), place)
         return context.get_dummy_value()
@@ -247,7 +188,7 @@ def product(typing_context, tile, other):
     """Return tile[k, l] · other[k, l]."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, tile)
+        emit = Emit(context, builder, tile)
         return emit.tile([a * b for a, b in zip(emit.rows(values[0]), emit.rows(values[1]), strict=True)])
 
     return tile(tile, other), codegen
@@ -258,7 +199,7 @@ def where_positive(typing_context, tile, then):
     """Return then[k, l] where tile[k, l] > 0, and 0 elsewhere."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, tile)
+        emit = Emit(context, builder, tile)
         pairs = zip(emit.rows(values[0]), emit.rows(values[1]), strict=True)
         return emit.tile([u.above(0.0, value, u.like(0.0)) for u, value in pairs])
 
@@ -270,7 +211,7 @@ def add_product(typing_context, total, tile, neurons, at):
     """Return total[k, l] + tile[k, l] · neurons[at + l]."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, neurons)
+        emit = Emit(context, builder, neurons)
         factor = emit.load(emit.pointer(neurons, values[2], values[3]))
         pairs = zip(emit.rows(values[0]), emit.rows(values[1]), strict=True)
         return emit.tile([row.times_plus(factor, old) for old, row in pairs])
@@ -283,7 +224,7 @@ def store_sums(typing_context, sums, at, tile):
     """Set ``sums[at + k]`` to Σ_l tile[k, l]."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, sums)
+        emit = Emit(context, builder, sums)
         kind = vector_type(emit.dtype)
         name = f"llvm.vector.reduce.fadd.v{kind.count}f{emit.dtype.bitwidth}"
         declared = cgutils.get_or_insert_function(
@@ -302,7 +243,7 @@ def times(typing_context, tile, number):
     """Return number · tile[k, l]."""
 
     def codegen(context, builder, signature, values):
-        emit = _Emit(context, builder, tile)
+        emit = Emit(context, builder, tile)
         factor = emit.spread(values[1])
         return emit.tile([row * factor for row in emit.rows(values[0])])
 
@@ -315,7 +256,7 @@ def _elementwise(function: Callable[[Lanes], tuple[Lanes, Lanes]]) -> Any:
     @emitted
     def mapped(typing_context, tile):
         def codegen(context, builder, signature, values):
-            emit = _Emit(context, builder, tile)
+            emit = Emit(context, builder, tile)
             pairs = [function(row) for row in emit.rows(values[0])]
             both = [emit.tile([pair[part] for pair in pairs]) for part in (0, 1)]
             return context.make_tuple(builder, signature.return_type, both)
