@@ -40,7 +40,7 @@ def networks() -> list[tuple[str, nn.Sequential, int]]:
 def step(problem: ModuleProblem) -> Tensor:
     """Return the velocity at the start."""
     state, output = problem.at(problem.start())
-    return problem.velocity(state, output, torch.zeros_like(output.detach()))
+    return problem.velocity(state, output, problem.pulls(torch.zeros_like(output.detach())))
 
 
 def main() -> None:

@@ -23,11 +23,15 @@ from torch import Tensor, nn
 
 from learnscope.dynamics.euler import Moment, trajectory, until
 from learnscope.dynamics.margin_losses import MarginLoss, margin_loss
-from learnscope.dynamics.module_run import ModuleProblem, ModuleRun, Recorder, problem_of
+from learnscope.dynamics.module_run import ModuleProblem, ModuleRun, Recorder, problem_of, rows_that_count
 from learnscope.dynamics.shallow.batches import Descent, batches
 from learnscope.dynamics.shallow.run import Stop, StoppedBy
 from learnscope.dynamics.shallow.stopping import ended
 from learnscope.dynamics.step_control import Limits
+
+# Share of the examples up to which a pass of their own costs less than the graph of all: a pass forward is a third of
+# one forward and backward.
+FEW = 0.6
 
 __all__ = ["Descent", "ModuleRun", "Stop", "descend", "flow"]
 
@@ -61,8 +65,9 @@ def flow(
         InputError: for an α that is not positive, shapes that do not fit, labels that the loss does not take, a module
             that couples examples or has several outputs, or levels that do not descend.
 
-    Cost: a forward and a backward pass over all examples for each step; memory for one such pass, and for the
-        parameters of each snapshot.
+    Cost: a forward and a backward pass over all examples for each step, or a forward pass, and both over the examples
+        whose pulls are not lost in the rounding of the sum of all, where these are few; memory for one such pass, and
+        for the parameters of each snapshot.
 
     Examples:
         A linear module, f = w x, under the squared loss is F = α (w − w₀) x, which tends to the label:
@@ -87,19 +92,28 @@ def flow(
 
 
 class _Flow:
-    """A module as a system; between outputs and velocity it keeps the graph that leads from one to the other."""
+    """A module as a system.
+
+    Between outputs and velocity it keeps the graph that leads from one to the other; but once the pulls of few examples
+    count, as margin losses have it late in a training, those few pass through the module again instead.
+    """
 
     def __init__(self, problem: ModuleProblem) -> None:
         self.problem = problem
         self.graph: tuple[Tensor, Tensor] | None = None
+        self.share = 1.0  # of the examples whose pulls counted last
 
     def outputs(self, state: Tensor) -> Tensor:
-        self.graph = self.problem.at(state)
-        return self.graph[1].detach()
+        self.graph = self.problem.at(state) if self.share > FEW else None
+        return self.problem.outputs(state) if self.graph is None else self.graph[1].detach()
 
     def velocity(self, state: Tensor, predictions: Tensor) -> Tensor:
-        assert self.graph is not None
-        return self.problem.velocity(*self.graph, predictions)
+        pulls = self.problem.pulls(predictions)
+        rows = rows_that_count(pulls)
+        self.share = len(rows) / len(pulls)
+        if self.graph is not None:
+            return self.problem.velocity(*self.graph, pulls)
+        return self.problem.velocity(*self.problem.at(state, rows), pulls[rows])
 
 
 def descend(
@@ -157,7 +171,7 @@ def descend(
         batch = next(rows)
         parameters, output = problem.at(state, batch)
         before = first if batch is None else first[batch]
-        velocity = problem.velocity(parameters, output, alpha * (output.detach() - before), batch)
+        velocity = problem.velocity(parameters, output, problem.pulls(alpha * (output.detach() - before), batch))
         impulse = descent.momentum * impulse + velocity
         state = state + rate * impulse
         done += 1

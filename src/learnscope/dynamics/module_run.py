@@ -19,7 +19,7 @@ from learnscope.kernels.tangent.capture import Saved
 from learnscope.kernels.tangent.functional import call_with
 from learnscope.kernels.tangent.selection import refuse_coupled
 
-CACHED = 2**24  # bytes kept for the backward pass that a processor's caches hold: more takes twice as long
+CACHED = 2**23  # bytes kept for the backward pass that a processor's caches hold: more takes twice as long
 PREDICTED = 1000  # examples whose predictions are computed at once
 
 
@@ -112,11 +112,14 @@ class ModuleProblem:
         with torch.no_grad():
             return self._called(state, self.x)
 
-    def velocity(self, state: Tensor, output: Tensor, predictions: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Return −∂L/∂θ at a state from :meth:`at`, whose graph it frees, for predictions F."""
+    def pulls(self, predictions: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return ∂L/∂f at the examples, or at some rows of them that L is the mean over, for predictions F there."""
         labels = self.y if rows is None else self.y[rows]
-        pull = self.loss.pull(predictions, labels) / len(labels)
-        return -torch.autograd.grad(output, state, pull)[0]
+        return self.loss.pull(predictions, labels) / len(labels)
+
+    def velocity(self, state: Tensor, output: Tensor, pulls: Tensor) -> Tensor:
+        """Return −∂L/∂θ at a state from :meth:`at`, whose graph it frees, from the pulls where its outputs are."""
+        return -torch.autograd.grad(output, state, pulls)[0]
 
     def mean_loss(self, predictions: Tensor) -> float:
         """Return the mean of ℓ."""
@@ -139,6 +142,21 @@ class ModuleProblem:
     def _named(self, state: Tensor) -> dict[str, Tensor]:
         pieces = state.split([shape.numel() for shape in self.shapes])
         return {name: piece.view(shape) for name, piece, shape in zip(self.names, pieces, self.shapes, strict=True)}
+
+
+def rows_that_count(pulls: Tensor) -> Tensor:
+    """Return which of some pulls [p] make up Σ|pull| but for rounding: the others sum to less than u Σ|pull|.
+
+    u is half of the distance from 1 to the next number of their dtype. All count if some are not finite.
+
+    Examples:
+        >>> rows_that_count(torch.tensor([0.5, 0.0, -1e-9, -0.5]))
+        tensor([0, 3])
+    """
+    sizes, order = pulls.detach().abs().double().sort(descending=True)
+    left = sizes.sum() - sizes.cumsum(0)
+    few = (left <= torch.finfo(pulls.dtype).eps / 2 * sizes.sum()).nonzero()
+    return order[: int(few[0]) + 1 if len(few) else len(order)].sort().values
 
 
 class Recorder:
