@@ -78,13 +78,17 @@ def test_all_pulls_count_if_one_is_not_finite(odd):
 
 @pytest.mark.parametrize("loss", ["hinge", "soft_hinge", "squared"])
 def test_the_flow_is_the_same_whether_examples_without_pull_are_left_out_or_not(monkeypatch, network, images, loss):
-    runs, passed = [], []
-    network.register_forward_hook(lambda module, inputs, output: passed.append((len(output), torch.is_grad_enabled())))
-    for few in (-1.0, 1.0):
-        monkeypatch.setattr(module_flow, "FEW", few)
-        passed.clear()
+    monkeypatch.setattr(module_run, "CACHED", 1)
+    runs, examples = [], []
+    network.register_forward_hook(lambda module, inputs, output: examples.append(len(output) * torch.is_grad_enabled()))
+    with_graph = []
+    for backward in (-1.0, 2.0):
+        monkeypatch.setattr(module_flow, "BACKWARD", backward)
+        examples.clear()
         runs.append(flow(network, *images, alpha=0.1, loss=loss, stop=Stop(max_steps=120)))
-        with_graph = {n for n, graph in passed[1:] if graph}
+        with_graph.append(sum(examples))
     torch.testing.assert_close(runs[0].outputs, runs[1].outputs, rtol=1e-9, atol=1e-9)
     assert runs[0].n_steps == runs[1].n_steps
-    assert (min(with_graph) < len(images[0])) == (loss == "hinge")
+    # steps that are refused have no graph then
+    least, most = (0, 0.8) if loss == "hinge" else (0.9, 1)
+    assert least <= with_graph[1] / with_graph[0] <= most

@@ -29,9 +29,10 @@ from learnscope.dynamics.shallow.run import Stop, StoppedBy
 from learnscope.dynamics.shallow.stopping import ended
 from learnscope.dynamics.step_control import Limits
 
-# Share of the examples up to which a pass of their own costs less than the graph of all: a pass forward is a third of
-# one forward and backward.
-FEW = 0.6
+# What going backward is of the work of going forward and backward.
+BACKWARD = 2 / 3
+# Pieces of the examples whose passes a second one for some has to save: it takes some work of its own.
+LEAST_SPARED = 1 / 4
 
 __all__ = ["Descent", "ModuleRun", "Stop", "descend", "flow"]
 
@@ -104,7 +105,8 @@ class _Flow:
         self.share = 1.0  # of the examples whose pulls counted last
 
     def outputs(self, state: Tensor) -> Tensor:
-        self.graph = self.problem.at(state) if self.share > FEW else None
+        spared = (BACKWARD - self.share) * len(self.problem.y)
+        self.graph = None if spared >= LEAST_SPARED * self.problem.piece else self.problem.at(state)
         return self.problem.outputs(state) if self.graph is None else self.graph[1].detach()
 
     def velocity(self, state: Tensor, predictions: Tensor) -> Tensor:
