@@ -38,8 +38,8 @@ def weights_figure(data: xr.Dataset, times: np.ndarray) -> Figure:
         for k, p in enumerate(ended["n_train"].values)
     ]
     caption = Caption(
-        f"Top: two of the weights of every neuron, over the root mean square of all, through training on "
-        f"p = {int(chosen['n_train'])} examples of one seed; β is the neuron's output at the end. Bottom: the "
+        f"Left: two of the weights of every neuron, over the root mean square of all, through training on "
+        f"p = {int(chosen['n_train'])} examples of one seed; β is the neuron's output at the end. Right: the "
         "compression λ over time, in the geometric mean of the seeds that have not ended.",
         "A round cloud becomes a line: few neurons grow by orders of magnitude, and they do so along ω₁.",
         "Petrini 2020, animation of the stripe; Paccolat, Petrini, Geiger, Tyloo, Wyart 2021",
