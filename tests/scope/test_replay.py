@@ -19,7 +19,7 @@ def run(small_model, blobs, train):
     x, y = blobs
     states = {0: copy.deepcopy(small_model.state_dict())}
     scope = Scope(small_model, blobs, at=schedules.every(3))
-    for step in (3, 6, 9):
+    for step in (3, 6, 9, 12):
         train(small_model, x, y, 3, scope)
         states[step] = copy.deepcopy(small_model.state_dict())
     return scope.data, states
@@ -56,7 +56,7 @@ def test_a_replay_gives_the_numbers_of_the_live_scope(kind, run, small_model, bl
 
 def test_order_of_the_checkpoints_does_not_matter(run, small_model, blobs):
     live, states = run
-    steps = [6, 0, 9, 3]
+    steps = [6, 0, 12, 9, 3]
     again = replay(small_model, [states[s] for s in steps], blobs, steps=steps).data
     assert without_logged(again).identical(without_logged(live))
 
@@ -71,7 +71,7 @@ def test_a_replay_that_was_cut_short_goes_on(run, small_model, blobs, tmp_path):
         return states[step]
 
     data = replay(small_model, load, blobs, steps=list(states), store=tmp_path).data
-    assert calls == [0, 6, 9]
+    assert calls == [0, 6, 9, 12]
     assert data["probe_loss"].equals(live["probe_loss"])
 
 

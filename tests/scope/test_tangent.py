@@ -68,7 +68,7 @@ def test_the_linearisation_is_that_of_the_definition_for_every_kind_of_network(c
 def test_quantities_of_a_scope_are_those_of_the_pure_functions(small_model, blobs, train):
     scope = watched(small_model, blobs)
     before, _ = tangent_of(copy.deepcopy(small_model), blobs)
-    train(small_model, *blobs, 3, scope)
+    train(small_model, *blobs, 4, scope)
     data, y = scope.data, blobs[1][before.examples]
     assert scope.failures == {}
     now = tangent_of(small_model, blobs)[0].initial
@@ -100,17 +100,17 @@ def test_the_final_state_is_looked_at_too(small_model, blobs, train):
 
 def test_a_second_scope_on_the_store_measures_from_the_first_kernel(small_model, blobs, train, tmp_path):
     first = watched(small_model, blobs, store=tmp_path)
-    train(small_model, *blobs, 3, first)
+    train(small_model, *blobs, 4, first)
     first.close(measure=False)
     second = watched(small_model, blobs, store=tmp_path, seed=7)  # the combination of outputs stays that of the record
-    train(small_model, *blobs, 6, second)
+    train(small_model, *blobs, 12, second)
     assert second.failures == {}
     resumed = second.data
-    assert resumed["step"].values.tolist() == list(range(10))
+    assert resumed["step"].values.tolist() == list(range(17))
     looks = np.isfinite(resumed["kernel_trace"].values)
-    assert np.flatnonzero(looks).tolist() == [0, 1, 3, 9]
+    assert np.flatnonzero(looks).tolist() == [0, 1, 4, 16]
     states = [Store.open(tmp_path).initial(), small_model.state_dict()]
-    again = replay(small_model, states, blobs, observables=KERNELS, steps=[0, 9]).data
+    again = replay(small_model, states, blobs, observables=KERNELS, steps=[0, 16]).data
     for name in (
         "kernel_distance",
         "kernel_trace",
