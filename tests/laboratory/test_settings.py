@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from learnscope.errors import InputError
 from learnscope.laboratory import Grid, Settings, grid
@@ -37,6 +37,23 @@ def test_an_unknown_setting_gives_the_nearest_names():
 def test_a_value_out_of_range_is_named_with_what_was_expected():
     with pytest.raises(InputError, match="setting 'dim' of 'demo' cannot be 0: input should be greater than or equal"):
         Sizes.checked({"dim": 0}, "demo")
+
+
+def test_settings_that_do_not_go_together_are_told_apart_from_one_that_is_wrong():
+    class Ordered(Settings):
+        least: int = 1
+        most: int = 2
+
+        @model_validator(mode="after")
+        def _ascending(self):
+            if self.least > self.most:
+                raise ValueError("least must not exceed most")
+            return self
+
+    with pytest.raises(
+        InputError, match=r"^the settings of 'demo' cannot be {'least': 3}: least must not exceed most\.$"
+    ):
+        Ordered.checked({"least": 3}, "demo")
 
 
 def test_a_value_of_the_wrong_kind_is_named():

@@ -70,10 +70,9 @@ class Settings(BaseModel):
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the settings"
-            raise InputError(
-                f"setting {where!r} of {experiment!r} cannot be {first.get('input')!r}: {_lowered(first['msg'])}."
-            ) from error
+            where, why = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+            what = f"setting {where!r} of {experiment!r}" if where else f"the settings of {experiment!r}"
+            raise InputError(f"{what} cannot be {first.get('input')!r}: {_lowered(why)}.") from error
 
     @classmethod
     def parsed(cls, assignments: Sequence[str], experiment: str) -> dict[str, Any]:
