@@ -50,7 +50,7 @@ def step(problem: ModuleProblem) -> Tensor:
 
 
 def training(n: int, backward: float) -> Tensor:
-    """Return the predictions of a network trained on digits, with a share of the work that going backward is said."""
+    """Return the predictions of a network trained on digits; a negative ``backward`` sends all examples."""
     source = generator("a training of modules", n)
     sample = even_or_odd(digits(), n, 1, source)
     channels, hidden = 16, 64

@@ -145,7 +145,7 @@ class ModuleProblem:
 
 
 def rows_that_count(pulls: Tensor) -> Tensor:
-    """Return which of some pulls [p] make up Σ|pull| but for rounding: the others sum to less than u Σ|pull|.
+    """Return which of some pulls [p] make up Σ|pull| but for rounding: the others sum to u Σ|pull| at most.
 
     u is half of the distance from 1 to the next number of their dtype. All count if some are not finite.
 
