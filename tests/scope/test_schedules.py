@@ -12,18 +12,22 @@ def fired(schedule, last, **scalars):
     return [step for step in range(last + 1) if schedule(step, scalars)]
 
 
-@given(st.integers(1, 20))
-def test_log_has_its_number_of_measurements_in_every_later_decade(per_decade):
-    steps = fired(schedules.log(per_decade), 10_000)
-    assert steps[0] == 0
-    assert sum(1_000 < s <= 10_000 for s in steps) == per_decade
-    assert set(steps) == {0} | {round(10 ** (k / per_decade)) for k in range(4 * per_decade + 1)}
+def log_spaced(per_decade, start, decades):
+    steps = {round(10 ** (k / per_decade)) for k in range(decades * per_decade + 1)}
+    return {0} | {step for step in steps if step >= start}
 
 
-@given(st.integers(1, 300), st.lists(st.integers(0, 300)))
-def test_what_log_was_asked_before_does_not_change_its_answers(per_decade, asked):
-    schedule, wanted = schedules.log(per_decade), {round(10 ** (k / per_decade)) for k in range(3 * per_decade)}
-    assert [schedule(step, {}) for step in asked] == [step in wanted or step == 0 for step in asked]
+@given(st.integers(1, 20), st.integers(1, 2000))
+def test_log_has_its_number_of_measurements_in_every_later_decade(per_decade, start):
+    steps = fired(schedules.log(per_decade, start=start), 10_000)
+    assert set(steps) == log_spaced(per_decade, start, decades=4)
+    assert start > 1_000 or sum(1_000 < s <= 10_000 for s in steps) == per_decade
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.lists(st.integers(0, 300)))
+def test_what_log_was_asked_before_does_not_change_its_answers(per_decade, start, asked):
+    schedule, wanted = schedules.log(per_decade, start=start), log_spaced(per_decade, start, decades=3)
+    assert [schedule(step, {}) for step in asked] == [step in wanted for step in asked]
 
 
 def test_every_epochs_and_at():
@@ -59,7 +63,13 @@ def test_waiting_for_a_scalar_that_is_never_logged_says_so():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: schedules.every(0), lambda: schedules.log(0), lambda: schedules.loss_falls(1)]
+    "make",
+    [
+        lambda: schedules.every(0),
+        lambda: schedules.log(0),
+        lambda: schedules.log(start=0),
+        lambda: schedules.loss_falls(1),
+    ],
 )
 def test_impossible_schedules_are_refused(make):
     with pytest.raises(InputError):

@@ -18,7 +18,8 @@ from learnscope.observables.units import Units
 def default(components: int, units: int) -> tuple[Observable, ...]:
     """Return the observables that a scope measures unless it is told otherwise.
 
-    Those that rest on nearest neighbours or fit a classifier to every layer are measured at close looks alone.
+    Those that rest on nearest neighbours or tangent kernels, or fit a classifier to every layer, are measured at close
+    looks alone.
 
     Args:
         components: principal components to keep for each layer.
@@ -34,7 +35,7 @@ def default(components: int, units: int) -> tuple[Observable, ...]:
         Occasional(IntrinsicDimension()),
         Occasional(Separability()),
         PrincipalComponents(components, units),
-        KernelGeometry(),
+        Occasional(KernelGeometry()),
         KernelKnowledge(),
-        Regime(),
+        Occasional(Regime()),
     )

@@ -13,6 +13,8 @@ from learnscope.observables.tridiagonal import tridiagonal, tridiagonal_eigenvec
 
 # Rows that are centred at a time.
 ROWS = 1536
+# From that size on, to take only the eigenvectors wanted back from the tridiagonal matrix is quicker.
+WIDE = 256
 # Rows whose products are summed at a time: rounding of equal terms does not cancel, and reaches 5e-5 in float32 here.
 TERMS = 768
 
@@ -95,7 +97,7 @@ def _mean(parts: Iterable[Tensor]) -> Tensor:
 def leading_eigenvectors(matrix: Tensor, rank: Callable[[Tensor], int]) -> tuple[Tensor, Tensor]:
     """Return all eigenvalues of a symmetric matrix, and the eigenvectors of as many of the largest as wanted.
 
-    On a CPU, the matrix is made tridiagonal, and only the eigenvectors wanted are taken back from there.
+    On a CPU, a matrix of 256 rows or more is made tridiagonal, and only what is wanted is taken back from there.
 
     Args:
         matrix: [d, d] float64; only what is on and above the diagonal counts.
@@ -111,7 +113,7 @@ def leading_eigenvectors(matrix: Tensor, rank: Callable[[Tensor], int]) -> tuple
         >>> values.tolist(), vectors.abs().flatten().tolist()
         ([3.0, 2.0, 1.0], [0.0, 1.0, 0.0])
     """
-    if matrix.device.type != "cpu" or len(matrix) == 1:
+    if matrix.device.type != "cpu" or len(matrix) < WIDE:
         values, vectors = (each.flip(-1) for each in torch.linalg.eigh(matrix, UPLO="U"))
         return values, vectors[:, : rank(values)]
     # LAPACK stores columns first: its lower triangle is our upper one.

@@ -34,7 +34,7 @@ def entropy(counts: Tensor, *, jackknife: bool = True) -> Tensor:
     Returns:
         [...] float64, in bits. NaN for an empty table.
 
-    Cost: O(cells) for each table.
+    Cost: O(cells) for each table; as many logarithms, or as the largest count if that is less.
     Source: Zahl 1977 for the jackknifed entropy.
 
     Examples:
@@ -43,17 +43,29 @@ def entropy(counts: Tensor, *, jackknife: bool = True) -> Tensor:
     """
     counts = counts.double()
     n = counts.sum(-1)
-    terms = -torch.special.entr(counts)
-    total = terms.sum(-1)
+    total, losses = (terms.sum(-1) for terms in _terms(counts))
     plug_in = n.log() - total / n
     if not jackknife:
         return plug_in / math.log(2)
     left = n - 1
-    # what c log c loses with one example of its cell
-    losses = terms + torch.special.entr((counts - 1).clamp(min=0))
-    mean_without_one = left.log() - (total - (counts * losses).sum(-1) / n) / left
+    mean_without_one = left.log() - (total - losses / n) / left
     corrected = n * plug_in - left * mean_without_one
     return torch.where(n > 1, corrected, plug_in) / math.log(2)
+
+
+def _terms(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return c log c of each count, and c times what that loses with one example; looked up where that is quicker."""
+    most = int(counts.amax()) if counts.numel() else 0
+    if most < counts.numel():
+        once = _terms_of_each(torch.arange(most + 1, dtype=torch.float64, device=counts.device))
+        places = counts.long()
+        return once[0][places], once[1][places]
+    return _terms_of_each(counts)
+
+
+def _terms_of_each(counts: Tensor) -> tuple[Tensor, Tensor]:
+    terms = -torch.special.entr(counts)
+    return terms, counts * (terms + torch.special.entr((counts - 1).clamp(min=0)))
 
 
 @dataclass(frozen=True, slots=True)

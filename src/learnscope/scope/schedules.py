@@ -47,13 +47,14 @@ class Union(_Unitable):
 @dataclass
 class _Log(_Unitable):
     per_decade: int
+    start: int
     pause: tuple[int, int] = field(default=(0, 0), compare=False, repr=False)  # no step between these two is wanted
 
     def __call__(self, step: int, scalars: Mapping[str, float]) -> bool:
         if self.pause[0] < step < self.pause[1]:  # after most steps, so that training waits for no logarithm
             return False
-        if step == 0:
-            return True
+        if step < self.start:
+            return step == 0
         k = round(self.per_decade * math.log10(step))
         near = [round(10 ** (j / self.per_decade)) for j in range(k - 1, k + 3)]
         before, after = (s for s in near if s <= step), (s for s in near if s > step)
@@ -101,15 +102,18 @@ class _LossFalls(_Unitable):
         return True
 
 
-def log(per_decade: int = 5) -> _Log:
-    """Measure at 0 and at log-spaced steps round(10^(k / per_decade)), k = 0, 1, 2, ...
+def log(per_decade: int = 4, *, start: int = 10) -> _Log:
+    """Measure at 0 and at log-spaced steps round(10^(k / per_decade)), k = 0, 1, 2, ..., from ``start`` on.
 
     Examples:
-        >>> schedule = log(per_decade=4)
+        >>> schedule = log()
         >>> [step for step in range(101) if schedule(step, {})]
-        [0, 1, 2, 3, 6, 10, 18, 32, 56, 100]
+        [0, 10, 18, 32, 56, 100]
+        >>> schedule = log(per_decade=3, start=1)
+        >>> [step for step in range(101) if schedule(step, {})]
+        [0, 1, 2, 5, 10, 22, 46, 100]
     """
-    return _Log(_positive(per_decade, "per_decade"))
+    return _Log(_positive(per_decade, "per_decade"), _positive(start, "start"))
 
 
 def every(n: int) -> _Every:

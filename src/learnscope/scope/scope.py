@@ -40,7 +40,7 @@ class Scope:
             classes [n] or real targets [n] or [n, outputs], see ``task``. Parts may be NumPy arrays.
         train: (x, y) on which simpler models are fitted; without it they are cross-fitted on the probe.
         observables: what to measure; by default everything in :func:`learnscope.observables.default`.
-        at: a schedule, see ``learnscope.steps``; by default log-spaced with 5 measurements a decade.
+        at: a schedule, see ``learnscope.steps``; by default log-spaced from step 10 on with 4 measurements a decade.
         store: folder of the record. One that exists is continued after its last recorded step, or refused if it
             belongs to another model, probe or choice of layers, or ends with other weights than the model has. Until
             :meth:`close` no other scope can record there. By default the record stays in memory.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from learnscope.errors import InputError
 from learnscope.observables.canonical_correlation import Basis, principal_bases
+from learnscope.observables.features import all_finite
 from learnscope.observables.neighbours import Neighbours, nearest_neighbours
 from learnscope.observables.observable import Kernels, Linearisation, SimplePrediction, Task
 from learnscope.observables.spectra import as_matrix, singular_values
@@ -123,7 +124,7 @@ class Snapshot:
     def is_finite(self, layer: str) -> bool:
         """Whether all activations of a layer in view, and its features, are finite."""
         if layer not in self._finite:
-            self._finite[layer] = self.units(layer).nonfinite == 0 and bool(torch.isfinite(self.features(layer)).all())
+            self._finite[layer] = self.units(layer).nonfinite == 0 and all_finite(self.features(layer))
         return self._finite[layer]
 
     def units(self, layer: str) -> UnitStatistics:
