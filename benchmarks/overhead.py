@@ -2,7 +2,7 @@
 
 Run with ``LEARNSCOPE_DATA`` naming a folder with ``mnist.npz``, or let it download. Training and measuring happen in
 one run and are timed apart, so both are under the same load of the machine. The target is judged on the network of
-Ansuini et al. 2019 (conv 32, pool, conv 64, pool, 128, 10); the demo's network, four times smaller, is shown beside it.
+Ansuini et al. 2019 (conv 32, pool, conv 64, pool, 128, 10) and on the demo's, which is four times smaller.
 """
 
 from __future__ import annotations

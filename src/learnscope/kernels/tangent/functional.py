@@ -12,21 +12,28 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from learnscope.kernels.tangent.selection import Readout, evaluated
 
+# Examples of each call on which transformed gradients are compared with those of autograd, and how near they must be,
+# in units of the dtype's rounding, relative to the largest of the gradients that are combined.
+COMPARED, TOLERANCE = 4, 2e3
+
 
 def jacobians(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str]) -> dict[str, Tensor]:
     """Return the Jacobian of each example's scalars with respect to each named parameter, [n, k, size of it].
 
     Through ``vmap(jacrev(...))``; models that it cannot transform (a fused recurrent network, control flow that looks
-    at values) are differentiated by a backward pass for each example and scalar.
+    at values) are differentiated by a backward pass for each example and scalar. So are those that it transforms
+    wrongly, as PyTorch 2.13 does a ``PReLU`` at the end of as many outputs as there are examples: a random combination
+    of the scalars of a few examples is differentiated both ways.
 
-    Cost: n k forward-and-backward passes in either case; memory n k Σ sizes.
+    Cost: n k forward-and-backward passes in either case, and one on four examples; memory n k Σ sizes.
     """
     if not names:
         return {}
     try:
-        return _transformed(model, x, readout, names)
+        found = _transformed(model, x, readout, names)
     except (RuntimeError, NotImplementedError, ValueError, TypeError):
         return one_by_one(model, x, readout, names)
+    return found if _are_right(found, model, x, readout) else one_by_one(model, x, readout, names)
 
 
 def one_by_one(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str]) -> dict[str, Tensor]:
@@ -78,3 +85,29 @@ def _transformed(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention cannot be transformed
         found = vmap(jacrev(scalars), (None, 0))(varied, x)
     return {name: each.flatten(2) for name, each in found.items()}
+
+
+def _are_right(found: Mapping[str, Tensor], model: nn.Module, x: Tensor, readout: Readout) -> bool:
+    """Return whether Jacobians [n, k, sizes] of some examples combine to the gradients of autograd."""
+    places = torch.linspace(0, len(x) - 1, min(COMPARED, len(x)), device=x.device).long()
+    with torch.enable_grad():
+        scalars = readout(evaluated(model, x[places]))
+    weights = torch.randn(scalars.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(scalars)
+    named = dict(model.named_parameters())
+    wanted: Sequence[Tensor | None] = [None] * len(found)
+    if scalars.requires_grad:
+        wanted = torch.autograd.grad(scalars, [named[name] for name in found], weights, allow_unused=True)
+    return all(
+        _combine_to(jacobian if len(x) == len(places) else jacobian[places], weights, gradient)
+        for jacobian, gradient in zip(found.values(), wanted, strict=True)
+        if jacobian.numel()
+    )
+
+
+def _combine_to(jacobian: Tensor, weights: Tensor, gradient: Tensor | None) -> bool:
+    """Return whether Σ w_nk J_nk of [n, k] and [n, k, size] is a gradient up to rounding, or that is not finite."""
+    combined = torch.einsum("nk,nkp->p", weights, jacobian)
+    gap = combined if gradient is None else combined.sub_(gradient.flatten())
+    scale = float(weights.abs().sum()) * max(map(abs, map(float, torch.aminmax(jacobian))))
+    right = float(gap.abs().amax()) <= TOLERANCE * torch.finfo(jacobian.dtype).eps * scale
+    return right or not (gradient is None or bool(torch.isfinite(gradient).all()))
