@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from learnscope.errors import BudgetError
+from learnscope.kernels.tangent.capture import CalledDifferentlyError
 from learnscope.kernels.tangent.contraction import Held, formed
 from learnscope.kernels.tangent.layers import Factors
 from learnscope.kernels.tangent.plan import Plan, make_plan
@@ -33,7 +34,15 @@ def squared_gradient_norms(model: nn.Module, x: Tensor, readout: Readout, parame
     Cost: scalars forward-and-backward passes, and for each layer of a × b weights at t positions the smaller of
         t² (a + scalars b) and scalars t a b multiplications an example.
     """
-    plan = make_plan(model, x, readout, parameters, "layerwise")
+    general: frozenset[str] = frozenset()
+    while True:
+        try:
+            return _by_plan(make_plan(model, x, readout, parameters, "layerwise", general), model, x, budget)
+        except CalledDifferentlyError as found:
+            general |= found.layers
+
+
+def _by_plan(plan: Plan, model: nn.Module, x: Tensor, budget: int) -> Tensor:
     factors = [each for each in plan.block(model, x[:1], 1).values() if isinstance(each, Factors)]
     itemsize = next(model.parameters()).element_size()
     least = plan.working + itemsize * max((_temporary(each) for each in factors), default=0)

@@ -157,6 +157,35 @@ class OnlyShared(nn.Module):
         return self.shared(torch.tanh(self.shared(x)))
 
 
+class Experts(nn.Module):
+    """Layers that are called for some examples only; for how many, and whether at all, the inputs decide."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.experts = nn.Linear(5, 3), nn.ModuleList([nn.Linear(5, 2) for _ in range(3)])
+
+    def forward(self, x):
+        scores = self.gate(x)
+        chosen, out = scores.argmax(1), x.new_zeros(len(x), 2)
+        for k, expert in enumerate(self.experts):
+            own = chosen == k
+            if own.any():
+                out[own] = expert(x[own]) * scores[own, k : k + 1].sigmoid()
+        return out
+
+
+class Sorted(nn.Module):
+    """A layer that sees the examples in another order, as sequences sorted by length are."""
+
+    def __init__(self, *, descending):
+        super().__init__()
+        self.inner, self.head, self.descending = nn.Linear(5, 4), nn.Linear(4, 2), descending
+
+    def forward(self, x):
+        order = x.sum(1).argsort(descending=self.descending)
+        return self.head(torch.tanh(self.inner(x[order])))[order.argsort()]
+
+
 CASES = {
     "mlp": (lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3)), (5,)),
     "no bias": (lambda: nn.Sequential(nn.Linear(5, 8, bias=False), nn.ReLU(), nn.Linear(8, 3, bias=False)), (5,)),
@@ -195,6 +224,10 @@ CASES = {
     "tied tokens": (TiedTokens, (6,)),
     "one token": (lambda: nn.Sequential(nn.Embedding(7, 4), nn.Tanh(), nn.Flatten(), nn.Linear(4, 2)), (1,)),
     "written inputs": (lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 3)), (5,)),
+    "prelu": (lambda: nn.Sequential(nn.Linear(5, 5), nn.PReLU(5)), (5,)),  # as many outputs as examples
+    "experts": (Experts, (5,)),
+    "sorted": (lambda: Sorted(descending=False), (5,)),  # for one of the two, the first two examples are in order
+    "sorted downwards": (lambda: Sorted(descending=True), (5,)),
     "sequence of vectors": (lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(15, 2)), (3, 4)),
 }
 

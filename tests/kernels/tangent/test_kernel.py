@@ -327,20 +327,28 @@ def test_a_prepared_kernel_of_a_converted_model_follows_the_parameters_too(x):
     torch.testing.assert_close(kernel(x), reference.tangent_kernel(model, x, outputs="trace"))
 
 
-def test_a_prepared_kernel_refuses_training_mode_and_other_calls(x):
+def test_a_prepared_kernel_follows_layers_that_are_called_otherwise_than_at_first(x):
     class Sometimes(nn.Sequential):
         def forward(self, input):
             z = self[0](input)
             return self[1](z) if bool((input > 0).all()) else z
 
+    torch.manual_seed(0)
+    model = Sometimes(nn.Linear(5, 5), nn.Linear(5, 5)).double()
+    kernel = TangentKernel(model, x.abs() + 1, by_layer=True)
+    for inputs in (x, x.abs() + 1, x):
+        parts, whole = kernel(inputs), reference.tangent_kernel(model, inputs)
+        torch.testing.assert_close(sum(parts.values()), whole)
+        assert set(parts) == {"0", "1"}
+
+
+def test_a_prepared_kernel_refuses_training_mode_and_nothing(x):
     model = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5)).double().eval()
     kernel = TangentKernel(model, x)
     with pytest.raises(InputError, match=r"module '1' .* call model.eval\(\) first"):
         model.train()
         kernel(x)
-    kernel = TangentKernel(Sometimes(nn.Linear(5, 5), nn.Linear(5, 5)).double(), x.abs() + 1)
-    with pytest.raises(InputError, match=r"layers \['1'\] were called differently .* method='functional'"):
-        kernel(x)
+    kernel = TangentKernel(model.eval(), x)
     with pytest.raises(InputError, match="no inputs"):
         kernel(x[:0])
     with pytest.raises(InputError, match="no inputs"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -15,8 +15,24 @@ from learnscope.kernels.tangent.layers import Factors, build_factors, is_known
 from learnscope.kernels.tangent.selection import Parameters, Readout, evaluated
 from learnscope.kernels.tangent.taps import Tap, tapped
 
+# Two examples, and the first once more: a model that sorts its examples has them in another order then.
 PROOF_EXAMPLES = 2
 PROOF_TOLERANCE = 2e3  # in units of the dtype's rounding, relative to the largest gradient
+
+
+class CalledDifferentlyError(InputError):
+    """Layers were not called once, with all of the examples, as they were for the first examples.
+
+    Attributes:
+        layers: their names.
+    """
+
+    def __init__(self, layers: Collection[str]) -> None:
+        super().__init__(
+            f"layers {sorted(layers)} were called differently for these inputs than for the first ones: evaluate "
+            "examples for which the model does something else apart from each other."
+        )
+        self.layers = frozenset(layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,10 @@ class Structured:
     def parameters(self) -> set[str]:
         """Return the full names of the parameters that these modules cover."""
         return {f"{name}.{own}" if name else own for name, owned in self.modules.items() for own in owned}
+
+    def without(self, names: Collection[str]) -> Structured:
+        """Return all but some of the modules."""
+        return Structured({name: owned for name, owned in self.modules.items() if name not in names})
 
 
 def candidates(model: nn.Module, parameters: Parameters) -> Structured:
@@ -95,12 +115,13 @@ def proven(model: nn.Module, x: Tensor, readout: Readout, tried: Structured) -> 
     """Return which of some modules have factors that give the gradients of autograd, on the first examples.
 
     A random combination of scalars is differentiated both ways. That also catches what no look at the modules shows:
-    weights that are used outside of their module, recomputed activations, inputs that are overwritten.
+    weights that are used outside of their module, recomputed activations, inputs that are overwritten, examples that
+    are sorted.
 
     Raises:
         InputError: if the first example alone has other outputs than among them.
     """
-    few, saved = x[:PROOF_EXAMPLES], Saved(model)
+    few, saved = torch.cat([x[:PROOF_EXAMPLES], x[: len(x[1:PROOF_EXAMPLES])]]), Saved(model)
     with torch.enable_grad(), saved.watched():
         scalars = readout(evaluated(model, few))
     shape = scalars.shape

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from learnscope.errors import InputError
+from learnscope.kernels.tangent.capture import CalledDifferentlyError
 from learnscope.kernels.tangent.contraction import add_kernel, add_transposed, examples_of
-from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, Sizes
+from learnscope.kernels.tangent.plan import METHODS, Block, Method, Plan, Sizes, make_plan
 from learnscope.kernels.tangent.precision import inputs_in, model_in, undisturbed, warn_if_not_finite, working_dtype
 from learnscope.kernels.tangent.remembered import remembered_plan
-from learnscope.kernels.tangent.selection import Outputs, Selected, refuse_coupled, warn_of_left_out
+from learnscope.kernels.tangent.selection import Outputs, Readout, Selected, refuse_coupled, warn_of_left_out
 from learnscope.memory import keep_freed_memory
 
 DEFAULT_BUDGET = 2 * 2**30
@@ -49,7 +50,7 @@ def tangent_kernel(
             output gradients; at several positions this is a sum over pairs of them, "positions". "jacobian" forms each
             layer's Jacobian. "functional" leaves all to ``torch.func``. "auto" takes the cheapest for each layer.
             Layers that are not proven to be sums of such products are left to ``torch.func`` by every method: other
-            classes, tied weights, modules called twice, weights that are used elsewhere.
+            classes, tied weights, modules called twice or for some examples only, weights that are used elsewhere.
         budget: bytes of memory beyond the result and the model; 2 GiB by default.
         dtype: of the computation and the result; by default that of the model, but float32 for half precision.
 
@@ -120,6 +121,9 @@ class TangentKernel:
             raise InputError(f"method {method!r} is not known: choose one of {', '.join(METHODS)}.")
         keep_freed_memory()
         self._model, self._by_layer, self._dtype = model, by_layer, working_dtype(model, dtype)
+        self._readout, self._parameters = Readout(outputs), parameters
+        self._method: Method = method
+        self._general: frozenset[str] = frozenset()
         x = inputs_in(x, self._dtype)
         with undisturbed(x):
             plan = remembered_plan(model_in(model, self._dtype), x, outputs, parameters, method)
@@ -136,9 +140,18 @@ class TangentKernel:
         x1, x2 = inputs_in(x1, self._dtype), None if x2 is None else inputs_in(x2, self._dtype)
         with undisturbed(x1):
             model, budget = model_in(self._model, self._dtype), DEFAULT_BUDGET if budget is None else budget
-            kernel = _computed(self._plan, model, x1, x2, budget, self._by_layer)
+            kernel = self._computed(model, x1, x2, budget)
         warn_if_not_finite(kernel, self._model)
         return kernel
+
+    def _computed(self, model: nn.Module, x1: Tensor, x2: Tensor | None, budget: int) -> Tensor | dict[str, Tensor]:
+        """Return the kernel; layers that are called otherwise than at first are left to ``torch.func`` from then on."""
+        while True:
+            try:
+                return _computed(self._plan, model, x1, x2, budget, self._by_layer)
+            except CalledDifferentlyError as found:
+                self._general |= found.layers
+                self._plan = make_plan(model, x1, self._readout, self._parameters, self._method, self._general)
 
 
 def _computed(

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor, nn
 
 from learnscope.errors import BudgetError, InputError
-from learnscope.kernels.tangent.capture import Proof, Structured, candidates, factors_of, proven
+from learnscope.kernels.tangent.capture import (
+    CalledDifferentlyError,
+    Proof,
+    Structured,
+    candidates,
+    factors_of,
+    proven,
+)
 from learnscope.kernels.tangent.contraction import Held, Way, cheapest, formed, least_scratch, smaller_formed
 from learnscope.kernels.tangent.functional import jacobians
 from learnscope.kernels.tangent.layers import Factors
@@ -135,7 +142,7 @@ class Plan:
         """Return what the kernel of a network needs of examples x, differentiating ``piece`` of them at once.
 
         Raises:
-            InputError: if a layer is called differently for them than for the first examples.
+            CalledDifferentlyError: if a layer is called differently for them than for the first examples.
         """
         if len(x) <= piece:
             return self._differentiated(model, x)
@@ -237,15 +244,22 @@ class Plan:
         for name, factors in factors_of(model, x, self.readout, self.structured):
             found[name] = formed(factors) if name in self.early else factors
         if missing := self.structured.modules.keys() - found.keys():
-            raise InputError(
-                f"layers {sorted(missing)} were called differently for these inputs: use method='functional'."
-            )
+            raise CalledDifferentlyError(missing)
         rest = jacobians(model, x, self.readout, self.rest)
         return found | {PARAMETER + name: jacobian for name, jacobian in rest.items()}
 
 
-def make_plan(model: nn.Module, x: Tensor, readout: Readout, parameters: Selected, method: Method = "auto") -> Plan:
+def make_plan(
+    model: nn.Module,
+    x: Tensor,
+    readout: Readout,
+    parameters: Selected,
+    method: Method = "auto",
+    general: Collection[str] = (),
+) -> Plan:
     """Return how the kernel of a network is computed on about as many examples as x, found out on the first of them.
+
+    Layers that are named in ``general`` go through ``torch.func``.
 
     Raises:
         InputError: as :func:`learnscope.kernels.tangent_kernel`.
@@ -254,7 +268,8 @@ def make_plan(model: nn.Module, x: Tensor, readout: Readout, parameters: Selecte
         raise InputError("there are no inputs: give at least one example.")
     refuse_coupled(model)
     chosen = selected_parameters(model, parameters)
-    proof = proven(model, x, readout, Structured() if method == "functional" else candidates(model, chosen))
+    tried = Structured() if method == "functional" else candidates(model, chosen).without(general)
+    proof = proven(model, x, readout, tried)
     trace = not readout.full
     ways: dict[str, Way] = {
         name: _way(each, method, min(MANY, len(x)), trace=trace) for name, each in proof.factors.items()
