@@ -342,6 +342,23 @@ def test_a_prepared_kernel_follows_layers_that_are_called_otherwise_than_at_firs
         assert set(parts) == {"0", "1"}
 
 
+@pytest.mark.parametrize("behind", range(1, 9))
+def test_one_example_that_a_layer_sees_in_another_place_is_noticed(behind, generator):
+    class Grouped(nn.Sequential):
+        def forward(self, input):
+            order = (input[:, 0] > 0).long().argsort(stable=True)
+            return self[1](torch.tanh(self[0](input[order])))[order.argsort()]
+
+    torch.manual_seed(0)
+    model = Grouped(nn.Linear(5, 4), nn.Linear(4, 2)).double()
+    inputs = torch.randn(9, 5, generator=generator, dtype=torch.float64)
+    inputs[:, 0] = inputs[:, 0].abs()
+    inputs[behind, 0] *= -1
+    torch.testing.assert_close(tangent_kernel(model, inputs), reference.tangent_kernel(model, inputs))
+    mixed = tangent_kernel(model, inputs[:2], inputs), reference.tangent_kernel(model, inputs)[:2]
+    torch.testing.assert_close(*mixed)
+
+
 def test_a_prepared_kernel_refuses_training_mode_and_nothing(x):
     model = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5)).double().eval()
     kernel = TangentKernel(model, x)

@@ -15,8 +15,8 @@ from learnscope.kernels.tangent.layers import Factors, build_factors, is_known
 from learnscope.kernels.tangent.selection import Parameters, Readout, evaluated
 from learnscope.kernels.tangent.taps import Tap, tapped
 
-# Two examples, and the first once more: a model that sorts its examples has them in another order then.
 PROOF_EXAMPLES = 2
+ORDER_EXAMPLES = 4  # of each block, that a layer has to see in their places
 PROOF_TOLERANCE = 2e3  # in units of the dtype's rounding, relative to the largest gradient
 
 
@@ -68,14 +68,30 @@ def candidates(model: nn.Module, parameters: Parameters) -> Structured:
     return Structured(found)
 
 
+def is_of_pytorch(module: nn.Module) -> bool:
+    """Return whether a module is of one of PyTorch's own classes, and no other ``forward`` or hook is on it."""
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return getattr(nn, type(module).__name__, None) is type(module) and "forward" not in vars(module) and not hooked
+
+
 def _is_plain(module: nn.Module) -> bool:
     """Return whether a module is of a known class and does what that does, and nothing else."""
     hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     return is_known(module) and not hooked and not hasattr(module, "parametrizations")
 
 
-def factors_of(model: nn.Module, x: Tensor, readout: Readout, structured: Structured) -> Iterator[tuple[str, Factors]]:
+def factors_of(
+    model: nn.Module, x: Tensor, readout: Readout, structured: Structured, *, may_reorder: bool = False
+) -> Iterator[tuple[str, Factors]]:
     """Yield names and factors of the structured modules on examples x; those that were not called once are left out.
+
+    Args:
+        model: the network.
+        x: [n, ...] inputs.
+        readout: which scalars.
+        structured: the modules.
+        may_reorder: whether the model may hand its examples to a module in another order, such as that of their
+            lengths; modules that get them in another are left out.
 
     Cost: one forward pass and a backward pass for each scalar; memory for the inputs of these modules, and for the
     gradients of every scalar until they are yielded.
@@ -85,11 +101,33 @@ def factors_of(model: nn.Module, x: Tensor, readout: Readout, structured: Struct
         with torch.enable_grad():
             scalars = readout(evaluated(model, x))
         once = {name: tap for name, tap in taps.items() if tap.saw_once(len(x))}
+        if may_reorder and len(x) > 1:
+            once = _in_order(model, x, layers, once)
         gradients = _gradients(scalars, list(once.values()))
         del scalars
     for name, tap in once.items():
         assert tap.inputs is not None
         yield name, build_factors(layers[name], structured.modules[name], tap.inputs, gradients.pop(0))
+
+
+def _in_order(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module], taps: Mapping[str, Tap]) -> dict[str, Tap]:
+    """Return the taps of layers to which some examples, evaluated apart and backwards, are what they are among all."""
+    n = len(x)
+    places = sorted({k * (n - 1) // (ORDER_EXAMPLES - 1) for k in range(ORDER_EXAMPLES)}, reverse=True)
+    own = {name: tap.inputs[places] for name, tap in taps.items() if tap.inputs is not None}
+    with torch.no_grad(), tapped({name: layers[name] for name in own}) as apart:
+        evaluated(model, x[places])
+    return {name: taps[name] for name, seen in own.items() if _is_same(seen, apart[name].inputs)}
+
+
+def _is_same(ours: Tensor, theirs: Tensor | None) -> bool:
+    """Return whether two inputs are equal up to rounding, NaN to NaN."""
+    if theirs is None or ours.shape != theirs.shape:
+        return False
+    if not ours.is_floating_point():
+        return torch.equal(ours, theirs)
+    rounding = PROOF_TOLERANCE * torch.finfo(ours.dtype).eps * _largest(ours)
+    return not _largest(ours - theirs) > rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +153,12 @@ def proven(model: nn.Module, x: Tensor, readout: Readout, tried: Structured) -> 
     """Return which of some modules have factors that give the gradients of autograd, on the first examples.
 
     A random combination of scalars is differentiated both ways. That also catches what no look at the modules shows:
-    weights that are used outside of their module, recomputed activations, inputs that are overwritten, examples that
-    are sorted.
+    weights that are used outside of their module, recomputed activations, inputs that are overwritten.
 
     Raises:
         InputError: if the first example alone has other outputs than among them.
     """
-    few, saved = torch.cat([x[:PROOF_EXAMPLES], x[: len(x[1:PROOF_EXAMPLES])]]), Saved(model)
+    few, saved = x[:PROOF_EXAMPLES], Saved(model)
     with torch.enable_grad(), saved.watched():
         scalars = readout(evaluated(model, few))
     shape = scalars.shape

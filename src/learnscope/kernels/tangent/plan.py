@@ -16,6 +16,7 @@ from learnscope.kernels.tangent.capture import (
     Structured,
     candidates,
     factors_of,
+    is_of_pytorch,
     proven,
 )
 from learnscope.kernels.tangent.contraction import Held, Way, cheapest, formed, least_scratch, smaller_formed
@@ -97,6 +98,8 @@ class Plan:
         scalars: number of scalars of an example.
         saved: bytes that a forward pass keeps of an example.
         parts: what layers take, in order.
+        may_reorder: whether the model may hand examples to layers in another order: not if it is made of PyTorch's own
+            modules alone.
     """
 
     number: int
@@ -108,6 +111,7 @@ class Plan:
     scalars: int
     saved: int
     parts: Mapping[str, Part]
+    may_reorder: bool
     _turns: dict[tuple[int, int, int, bool], list[Turn]] = field(init=False, default_factory=dict, repr=False)
 
     @property
@@ -241,7 +245,7 @@ class Plan:
 
     def _differentiated(self, model: nn.Module, x: Tensor) -> Block:
         found: Block = {}
-        for name, factors in factors_of(model, x, self.readout, self.structured):
+        for name, factors in factors_of(model, x, self.readout, self.structured, may_reorder=self.may_reorder):
             found[name] = formed(factors) if name in self.early else factors
         if missing := self.structured.modules.keys() - found.keys():
             raise CalledDifferentlyError(missing)
@@ -287,6 +291,7 @@ def make_plan(
         scalars=proof.scalars,
         saved=proof.saved // proof.examples,
         parts=_parts(model, chosen, proof, ways, early, trace=trace),
+        may_reorder=not all(map(is_of_pytorch, model.modules())),
     )
 
 
