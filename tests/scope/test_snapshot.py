@@ -52,14 +52,15 @@ def test_a_small_budget_gives_the_same_in_smaller_portions(blobs):
     budget = 2 * 4 * 90 * 64  # the features of the wider layer, and nothing more
     small = features_of(snapshot_of(model, blobs, budget=budget))
     assert max(model.seen[4:]) <= budget // (8 * 4 * 64)
-    assert sum(model.seen[4:]) == 2 * 90
+    assert sum(model.seen[4:]) == 2 * (90 + 16)
     assert all(torch.allclose(large[name], small[name], atol=1e-6) for name in large)
 
 
 def test_one_pass_serves_all_observables(blobs):
     model = Counting()
     scope = Scope(model, blobs, observables=[o for o in default(64, 64) if "kernel" not in o.needs])
-    examined_at_set_up = 2 + 2 + 2 + 3  # whether it works, its width, and twice for its layers
+    # whether it works, its width, twice for its layers, and twice for their order
+    examined_at_set_up = 2 + 2 + 2 + 3 + 16 + 16
     assert sum(model.seen) - examined_at_set_up == 90
     assert scope.failures == {}
 

@@ -87,6 +87,8 @@ def capture(forward: Forward, layers: Sequence[Layer], reduction: Reduction, row
     with _hooks(forward.model, layers, reduction, parts) as restart:
         captured = Captured(forward(0, forward.probe.n, rows, restart))
     for name, chunks in parts.items():
+        if not chunks:  # it was not called
+            continue
         captured.features[name] = torch.cat([features for features, _ in chunks])
         captured.units[name] = merged([statistics for _, statistics in chunks])
     return captured

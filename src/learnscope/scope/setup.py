@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learnscope.errors import InputError, LearnscopeError, StoreError
+from learnscope.errors import InputError, LayerError, LearnscopeError, StoreError
 from learnscope.memory import keep_freed_memory
 from learnscope.observables import default
 from learnscope.observables.observable import Observable, Task
@@ -23,6 +23,7 @@ from learnscope.scope.discovery import Selection, discover
 from learnscope.scope.forward import fastest
 from learnscope.scope.isolation import aside, original_module, undisturbed
 from learnscope.scope.layers import checked_reduction
+from learnscope.scope.order import in_order
 from learnscope.scope.probe import Predict, Probe, as_probe, call, check_placement, tensors_of
 from learnscope.scope.simpler import simple_predictions
 from learnscope.scope.snapshot import MOST_COMPONENTS, Watched
@@ -207,7 +208,11 @@ def _watched(
         with undisturbed(module):
             width = forward(0, 2).shape[1]
             found, left_out = discover(module, lambda examples: forward(0, examples), layers, reduction)
-    chunk_size(found, budget, probe.n)
+            found, moved = in_order(forward, found, reduction, chunk_size(found, budget, probe.n))
+    if moved and layers is not None and not callable(layers):
+        name, reason = next(iter(moved.items()))
+        raise LayerError(f"layer {name!r} cannot be watched, for {reason}: leave it out of layers=.")
+    left_out |= moved
     layer_groups(found, budget, probe.n)
     return Watched(forward, found, reduction, budget, seed), max(width, 2), left_out
 
