@@ -53,8 +53,11 @@ def main() -> None:
 
 
 def _of_runs(folders: list[Path]) -> dict[str, Any]:
-    """Return the verdicts in some folders by experiment, with a note of the command that made each and the seeds."""
-    found = {}
+    """Return the verdicts in some folders by experiment, with a note of the command that made each and the seeds.
+
+    An experiment that has run twice has the second run under another heading.
+    """
+    found: dict[str, Any] = {}
     for folder in folders:
         name = json.loads((folder / "settings.json").read_text())["experiment"]
         judged = json.loads((folder / "claims.json").read_text())
@@ -64,7 +67,8 @@ def _of_runs(folders: list[Path]) -> dict[str, Any]:
         measured = [claim for claim in judged["claims"] if any(c["measured"] is not None for c in claim["criteria"])]
         if others := [claim["name"] for claim in judged["claims"] if claim not in measured]:
             notes.append(f"These settings leave out what {', '.join(others)} is judged by.")
-        found[name] = judged | {"claims": measured, "notes": notes}
+        heading = f"{name}, with other settings" if name in found else name
+        found[heading] = judged | {"claims": measured, "notes": notes}
     return found
 
 
