@@ -70,6 +70,28 @@ def test_wrong_ones_are_not_taken(wrong, model, generator, monkeypatch):
         torch.testing.assert_close(ours, truth[name], rtol=1e-12, atol=1e-12)
 
 
+def test_what_is_known_of_a_number_of_examples_is_not_looked_at_again(model, generator, monkeypatch):
+    names, known = names_of(model), {}
+    jacobians(model, examples(4, 3, generator), ALL, names, known)
+    assert known == {4: True}
+    looked = []
+    monkeypatch.setattr(functional, "_are_right", lambda found, model, x, readout: looked.append(len(x)))
+    jacobians(model, examples(4, 3, generator), ALL, names, known)
+    assert looked == []
+    jacobians(model, examples(5, 3, generator), ALL, names, known)  # which tells nothing
+    assert (looked, known) == ([5], {4: True})
+
+
+def test_what_is_known_to_be_transformed_wrongly_is_not_transformed(generator, monkeypatch):
+    model, known = nn.Sequential(nn.Linear(5, 4), nn.PReLU(4)).double(), {}
+    for x in (examples(4, 5, generator), examples(4, 5, generator)):
+        truth = one_by_one(model, x, ALL, names_of(model))
+        for name, ours in jacobians(model, x, ALL, names_of(model), known).items():
+            torch.testing.assert_close(ours, truth[name])
+        assert known == {4: False}
+        monkeypatch.setattr(functional, "_transformed", None)
+
+
 def test_nan_in_the_model_takes_no_pass_for_each_scalar(model, generator, monkeypatch):
     monkeypatch.setattr(functional, "one_by_one", None)
     with torch.no_grad():

@@ -17,7 +17,9 @@ from learnscope.kernels.tangent.selection import Readout, evaluated
 COMPARED, TOLERANCE = 4, 2e3
 
 
-def jacobians(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str]) -> dict[str, Tensor]:
+def jacobians(
+    model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str], known: dict[int, bool] | None = None
+) -> dict[str, Tensor]:
     """Return the Jacobian of each example's scalars with respect to each named parameter, [n, k, size of it].
 
     Through ``vmap(jacrev(...))``; models that it cannot transform (a fused recurrent network, control flow that looks
@@ -25,15 +27,29 @@ def jacobians(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str
     wrongly, as PyTorch 2.13 does a ``PReLU`` at the end of as many outputs as there are examples: a random combination
     of the scalars of a few examples is differentiated both ways.
 
+    Args:
+        model: the network.
+        x: [n, ...] inputs.
+        readout: which scalars.
+        names: of the parameters.
+        known: whether so many examples are transformed rightly, which is looked up and added; it hangs on shapes alone.
+
     Cost: n k forward-and-backward passes in either case, and one on four examples; memory n k Σ sizes.
     """
     if not names:
         return {}
-    try:
-        found = _transformed(model, x, readout, names)
-    except (RuntimeError, NotImplementedError, ValueError, TypeError):
-        return one_by_one(model, x, readout, names)
-    return found if _are_right(found, model, x, readout) else one_by_one(model, x, readout, names)
+    known = {} if known is None else known
+    if known.get(len(x), True):
+        try:
+            found = _transformed(model, x, readout, names)
+        except (RuntimeError, NotImplementedError, ValueError, TypeError):
+            return one_by_one(model, x, readout, names)
+        right = known.get(len(x)) or _are_right(found, model, x, readout)
+        if right is not None:  # gradients that are not finite tell nothing
+            known[len(x)] = right
+        if right is not False:
+            return found
+    return one_by_one(model, x, readout, names)
 
 
 def one_by_one(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str]) -> dict[str, Tensor]:
@@ -87,8 +103,11 @@ def _transformed(model: nn.Module, x: Tensor, readout: Readout, names: Sequence[
     return {name: each.flatten(2) for name, each in found.items()}
 
 
-def _are_right(found: Mapping[str, Tensor], model: nn.Module, x: Tensor, readout: Readout) -> bool:
-    """Return whether Jacobians [n, k, sizes] of some examples combine to the gradients of autograd."""
+def _are_right(found: Mapping[str, Tensor], model: nn.Module, x: Tensor, readout: Readout) -> bool | None:
+    """Return whether Jacobians [n, k, sizes] of some examples combine to the gradients of autograd.
+
+    None where these are not finite.
+    """
     places = torch.linspace(0, len(x) - 1, min(COMPARED, len(x)), device=x.device).long()
     with torch.enable_grad():
         scalars = readout(evaluated(model, x[places]))
@@ -97,6 +116,8 @@ def _are_right(found: Mapping[str, Tensor], model: nn.Module, x: Tensor, readout
     wanted: Sequence[Tensor | None] = [None] * len(found)
     if scalars.requires_grad:
         wanted = torch.autograd.grad(scalars, [named[name] for name in found], weights, allow_unused=True)
+    if not all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in wanted):
+        return None
     return all(
         _combine_to(jacobian if len(x) == len(places) else jacobian[places], weights, gradient)
         for jacobian, gradient in zip(found.values(), wanted, strict=True)
@@ -105,9 +126,8 @@ def _are_right(found: Mapping[str, Tensor], model: nn.Module, x: Tensor, readout
 
 
 def _combine_to(jacobian: Tensor, weights: Tensor, gradient: Tensor | None) -> bool:
-    """Return whether Σ w_nk J_nk of [n, k] and [n, k, size] is a gradient up to rounding, or that is not finite."""
+    """Return whether Σ w_nk J_nk of [n, k] and [n, k, size] is a gradient up to rounding."""
     combined = torch.einsum("nk,nkp->p", weights, jacobian)
     gap = combined if gradient is None else combined.sub_(gradient.flatten())
     scale = float(weights.abs().sum()) * max(map(abs, map(float, torch.aminmax(jacobian))))
-    right = float(gap.abs().amax()) <= TOLERANCE * torch.finfo(jacobian.dtype).eps * scale
-    return right or not (gradient is None or bool(torch.isfinite(gradient).all()))
+    return float(gap.abs().amax()) <= TOLERANCE * torch.finfo(jacobian.dtype).eps * scale

@@ -113,6 +113,7 @@ class Plan:
     parts: Mapping[str, Part]
     may_reorder: bool
     _turns: dict[tuple[int, int, int, bool], list[Turn]] = field(init=False, default_factory=dict, repr=False)
+    _transformed: dict[int, bool] = field(init=False, default_factory=dict, repr=False)  # rightly, by examples
 
     @property
     def held(self) -> int:
@@ -249,7 +250,7 @@ class Plan:
             found[name] = formed(factors) if name in self.early else factors
         if missing := self.structured.modules.keys() - found.keys():
             raise CalledDifferentlyError(missing)
-        rest = jacobians(model, x, self.readout, self.rest)
+        rest = jacobians(model, x, self.readout, self.rest, self._transformed)
         return found | {PARAMETER + name: jacobian for name, jacobian in rest.items()}
 
 
