@@ -22,7 +22,7 @@ class Sorted(nn.Module):
 
 
 class Expert(nn.Module):
-    """A layer that sees the examples from the third on, if there are so many."""
+    """A layer that sees only the examples whose first input is positive."""
 
     def __init__(self):
         super().__init__()

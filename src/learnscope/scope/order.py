@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from learnscope.errors import LayerError
+from learnscope.kernels.tangent.selection import spread
 from learnscope.scope.capture import capture
 from learnscope.scope.forward import Forward
 from learnscope.scope.layers import Layer, Reduction
@@ -37,8 +38,7 @@ def in_order(
     Raises:
         LayerError: if there is no layer of the first kind.
     """
-    n = forward.probe.n
-    places = sorted({k * (n - 1) // (EXAMPLES - 1) for k in range(EXAMPLES)})
+    places = spread(forward.probe.n, EXAMPLES)
     there, back = (_features(forward, layers, reduction, rows, order) for order in (places, places[::-1]))
     right = {
         name for name, seen in there.items() if len(seen) == len(places) and name in back and _same(seen, back[name])

@@ -70,16 +70,17 @@ def test_wrong_ones_are_not_taken(wrong, model, generator, monkeypatch):
         torch.testing.assert_close(ours, truth[name], rtol=1e-12, atol=1e-12)
 
 
-def test_what_is_known_of_a_number_of_examples_is_not_looked_at_again(model, generator, monkeypatch):
+def test_what_is_known_of_a_shape_is_not_looked_at_again(model, generator, monkeypatch):
     names, known = names_of(model), {}
     jacobians(model, examples(4, 3, generator), ALL, names, known)
-    assert known == {4: True}
+    assert known == {(4, 3): True}
     looked = []
     monkeypatch.setattr(functional, "_are_right", lambda found, model, x, readout: looked.append(len(x)))
     jacobians(model, examples(4, 3, generator), ALL, names, known)
     assert looked == []
-    jacobians(model, examples(5, 3, generator), ALL, names, known)  # which tells nothing
-    assert (looked, known) == ([5], {4: True})
+    for x in (examples(5, 3, generator), examples(8, 3, generator).view(4, 2, 3)):  # other numbers, and other shapes
+        jacobians(model, x, ALL, names, known)  # what stands for the look tells nothing
+    assert (looked, known) == ([5, 4], {(4, 3): True})
 
 
 def test_what_is_known_to_be_transformed_wrongly_is_not_transformed(generator, monkeypatch):
@@ -88,7 +89,7 @@ def test_what_is_known_to_be_transformed_wrongly_is_not_transformed(generator, m
         truth = one_by_one(model, x, ALL, names_of(model))
         for name, ours in jacobians(model, x, ALL, names_of(model), known).items():
             torch.testing.assert_close(ours, truth[name])
-        assert known == {4: False}
+        assert known == {(4, 5): False}
         monkeypatch.setattr(functional, "_transformed", None)
 
 

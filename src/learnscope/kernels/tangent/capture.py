@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from learnscope.errors import InputError
 from learnscope.kernels.tangent.layers import Factors, build_factors, is_known
-from learnscope.kernels.tangent.selection import Parameters, Readout, evaluated
+from learnscope.kernels.tangent.selection import Parameters, Readout, evaluated, spread
 from learnscope.kernels.tangent.taps import Tap, tapped
 
 PROOF_EXAMPLES = 2
@@ -112,8 +112,7 @@ def factors_of(
 
 def _in_order(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module], taps: Mapping[str, Tap]) -> dict[str, Tap]:
     """Return the taps of layers to which some examples, evaluated apart and backwards, are what they are among all."""
-    n = len(x)
-    places = sorted({k * (n - 1) // (ORDER_EXAMPLES - 1) for k in range(ORDER_EXAMPLES)}, reverse=True)
+    places = spread(len(x), ORDER_EXAMPLES)[::-1]
     own = {name: tap.inputs[places] for name, tap in taps.items() if tap.inputs is not None}
     with torch.no_grad(), tapped({name: layers[name] for name in own}) as apart:
         evaluated(model, x[places])

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from learnscope.kernels.tangent.selection import Readout, evaluated
+from learnscope.kernels.tangent.selection import Readout, evaluated, spread
 
-# Examples of each call on which transformed gradients are compared with those of autograd, and how near they must be,
-# in units of the dtype's rounding, relative to the largest of the gradients that are combined.
+# Examples on which transformed gradients are compared with those of autograd, and how near they must be, in units of
+# the dtype's rounding, relative to the largest of the gradients that are combined.
 COMPARED, TOLERANCE = 4, 2e3
 
 
 def jacobians(
-    model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str], known: dict[int, bool] | None = None
+    model: nn.Module, x: Tensor, readout: Readout, names: Sequence[str], known: dict[torch.Size, bool] | None = None
 ) -> dict[str, Tensor]:
     """Return the Jacobian of each example's scalars with respect to each named parameter, [n, k, size of it].
 
@@ -32,21 +32,22 @@ def jacobians(
         x: [n, ...] inputs.
         readout: which scalars.
         names: of the parameters.
-        known: whether so many examples are transformed rightly, which is looked up and added; it hangs on shapes alone.
+        known: whether inputs of a shape are transformed rightly, which is looked up and added.
 
-    Cost: n k forward-and-backward passes in either case, and one on four examples; memory n k Σ sizes.
+    Cost: n k forward-and-backward passes in either case, and one on four examples if it is not known; memory n k Σ
+        sizes.
     """
     if not names:
         return {}
     known = {} if known is None else known
-    if known.get(len(x), True):
+    if known.get(x.shape, True):
         try:
             found = _transformed(model, x, readout, names)
-        except (RuntimeError, NotImplementedError, ValueError, TypeError):
+        except (RuntimeError, ValueError, TypeError):
             return one_by_one(model, x, readout, names)
-        right = known.get(len(x)) or _are_right(found, model, x, readout)
+        right = known.get(x.shape) or _are_right(found, model, x, readout)
         if right is not None:  # gradients that are not finite tell nothing
-            known[len(x)] = right
+            known[x.shape] = right
         if right is not False:
             return found
     return one_by_one(model, x, readout, names)
@@ -108,7 +109,7 @@ def _are_right(found: Mapping[str, Tensor], model: nn.Module, x: Tensor, readout
 
     None where these are not finite.
     """
-    places = torch.linspace(0, len(x) - 1, min(COMPARED, len(x)), device=x.device).long()
+    places = spread(len(x), COMPARED)
     with torch.enable_grad():
         scalars = readout(evaluated(model, x[places]))
     weights = torch.randn(scalars.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(scalars)

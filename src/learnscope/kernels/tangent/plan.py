@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from learnscope.errors import BudgetError, InputError
@@ -113,7 +114,7 @@ class Plan:
     parts: Mapping[str, Part]
     may_reorder: bool
     _turns: dict[tuple[int, int, int, bool], list[Turn]] = field(init=False, default_factory=dict, repr=False)
-    _transformed: dict[int, bool] = field(init=False, default_factory=dict, repr=False)  # rightly, by examples
+    _transformed: dict[torch.Size, bool] = field(init=False, default_factory=dict, repr=False)  # rightly, by inputs
 
     @property
     def held(self) -> int:

@@ -149,6 +149,16 @@ def evaluated(model: nn.Module, x: Tensor) -> Tensor:
     return values
 
 
+def spread(n: int, most: int) -> list[int]:
+    """Return the places of up to ``most`` of n examples, from the first to the last.
+
+    Examples:
+        >>> spread(10, 4), spread(3, 4)
+        ([0, 3, 6, 9], [0, 1, 2])
+    """
+    return sorted({k * (n - 1) // (most - 1) for k in range(most)})
+
+
 def refuse_coupled(model: nn.Module) -> None:
     """Refuse a model whose outputs are random, or hang on the other examples of a batch.
 
